@@ -1,0 +1,155 @@
+"""Reading one answer: what the API says is wrong, the rows, the way to the next page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urljoin
+
+import jmespath
+import numpy as np
+
+from cracktrader.bars import PRICES, Bars
+from cracktrader.errors import CracktraderError, MalformedData, PermanentSourceError, UnknownSymbol
+from cracktrader.request import BarRequest
+from cracktrader_http.bodies import columns_of, format_of, parse_csv, parse_json, parse_ndjson, parse_parquet, rows_in
+from cracktrader_http.columns import numbers, times
+from cracktrader_http.config import HttpConfig
+from cracktrader_http.retrying import Again
+from cracktrader_http.transport import Transport
+from cracktrader_http.validators import Answer
+
+__all__ = ["Page", "Reader"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The bars of one answer, oldest first and not yet cut to a range; how many rows it had; what leads to the next page."""
+
+    bars: Bars
+    rows: int
+    next: Any = None
+    last: bool = False
+
+
+class Reader:
+    """Reads the answers to one request."""
+
+    def __init__(self, config: HttpConfig, transport: Transport, request: BarRequest) -> None:
+        self._config, self._transport, self._request = config, transport, request
+        self._provenance: dict[str, Any] = {"api": transport.secrets.hide_url(config.url).partition("?")[0]}
+        if config.keeps is not None and request.start is None:
+            self._provenance["notes"] = [f"The API keeps the last {config.keeps} bars; there may have been earlier ones."]
+
+    def read(self, answer: Answer) -> Page:
+        """The page in an answer; raises :class:`Again` where the API says that it failed in passing."""
+        if answer.status == 204:
+            return Page(self._bars({}), 0, last=True)
+        if not 200 <= answer.status < 300:
+            if self._says_empty(answer.body[:5000].decode("utf-8", errors="replace")):
+                return Page(self._bars({}), 0, last=True)
+            raise self._refusal(answer)
+        try:
+            return self._page(answer)
+        except MalformedData as error:
+            raise MalformedData(
+                f"{error.message.rstrip('.')}. {answer.told} begins with {self._transport.excerpt(answer)}.",
+                hint=error.hint,
+                **{**error.context, "url": self._transport.secrets.hide_url(answer.url), "status": answer.status},
+            ) from None
+
+    def _page(self, answer: Answer) -> Page:
+        config = self._config
+        kind = config.format or format_of(answer.headers.get("content-type", ""), answer.body)
+        body: Any = None
+        if kind == "csv":
+            columns = columns_of(parse_csv(answer.body, config.delimiter, config.columns), config.columns)
+        elif kind == "parquet":
+            columns = columns_of(parse_parquet(answer.body), config.columns)
+        else:
+            body = parse_ndjson(answer.body) if kind == "ndjson" else parse_json(answer.body)
+            if self._says_empty(said := self._complaint(body)):
+                return Page(self._bars({}), 0, last=True)
+            self._refuse(answer, said)
+            rows = rows_in(body) if config.records is None else _search(config.records, body)
+            columns = columns_of(rows, config.columns)
+        bars = self._bars(columns)
+        following = answer.next_link and urljoin(answer.url, answer.next_link)
+        if config.next is not None and body is not None:
+            following = _search(config.next, body)
+        return Page(bars, len(bars), following, config.stop is not None and bool(_search(config.stop, body)))
+
+    def _bars(self, columns: Mapping[str, Any]) -> Bars:
+        symbol, frame = self._request.symbol, self._request.timeframe
+        extra = [name for name in self._config.columns if name not in ("time", *PRICES, "volume")]
+        if not columns:
+            return Bars.empty(symbol, frame, extra={name: [] for name in extra})
+        config = self._config
+        time = times(columns["time"], unit=config.time_unit, time_format=config.time_format, tz=config.tz)
+        if config.stamp == "close":
+            time = frame.floor(time - 1)
+        provenance = dict(self._provenance)
+        if "volume" not in columns:
+            provenance["volume"] = "the source has none; 0 stands in its place"
+        open, high, low, close = (numbers(name, columns[name]) for name in PRICES)
+        volume = numbers("volume", columns["volume"]) if "volume" in columns else np.zeros(len(time))
+        bars = Bars(
+            time, open, high, low, close, volume, extra={name: numbers(name, columns[name]) for name in extra},
+            symbol=symbol, timeframe=frame, provenance=provenance,
+        )  # fmt: skip
+        return bars.in_order()
+
+    # ── what the API says is wrong ───────────────────────────────────────────────────────────────────
+
+    def _complaint(self, body: Any) -> str:
+        """What an answer with status 200 says is wrong; empty where nothing is."""
+        said = None if self._config.error is None else _search(self._config.error, body)
+        return str(said) if said else ""
+
+    def _says_empty(self, text: str) -> bool:
+        return bool(text and self._config.empty and re.search(self._config.empty, text))
+
+    def _refuse(self, answer: Answer, text: str) -> None:
+        """Raise what an answer with status 200 says is wrong."""
+        if not text:
+            return
+        if unknown := self._unknown_symbol(text, answer):
+            raise unknown
+        text = self._transport.secrets.hide(text)[:300]
+        if re.search(self._config.retry_error, text):
+            raise Again(f"it answered {answer.status}, and says: {text!r}")
+        raise PermanentSourceError(
+            f"{answer.told} says: {text!r}.", hint="Look the message up in the documentation of the API.", status=answer.status
+        )
+
+    def _refusal(self, answer: Answer) -> CracktraderError:
+        text = answer.body[:5000].decode("utf-8", errors="replace")
+        return self._unknown_symbol(text, answer) or self._transport.refused(answer)
+
+    def _unknown_symbol(self, text: str, answer: Answer) -> UnknownSymbol | None:
+        symbol = self._request.symbol
+        if not symbol or not re.search(self._config.unknown_symbol, text):
+            return None
+        return UnknownSymbol(
+            f"The API does not know the symbol {symbol!r}. {answer.told} says: {self._transport.secrets.hide(text)[:200]!r}.",
+            hint="Is it spelled right? The options `symbols` and `symbol_format` say how the API spells it.",
+            symbol=symbol,
+        )
+
+
+@lru_cache(maxsize=256)
+def _compiled(expression: str) -> Any:
+    return jmespath.compile(expression)
+
+
+def _search(expression: str, body: Any) -> Any:
+    try:
+        return _compiled(expression).search(body)
+    except jmespath.exceptions.JMESPathError as error:
+        raise MalformedData(
+            f"The JMESPath {expression!r} fails on the answer: {str(error).splitlines()[0]}",
+            hint="Is the answer of another shape?",
+        ) from None

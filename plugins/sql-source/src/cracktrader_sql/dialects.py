@@ -1,0 +1,219 @@
+"""Everything that differs between databases, in one place; what is not named here goes the portable way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from cracktrader.errors import InvalidOption, PluginDependencyMissing, SourceNotFound
+from cracktrader_sql.config import SqlConfig
+
+__all__ = ["Dialect", "dialect_of"]
+
+
+class Dialect:
+    """A database of which nothing special is known."""
+
+    #: The extra of this package that brings a driver, and the drivers that are known, best first, with their modules.
+    extra: ClassVar[str] = ""
+    drivers: ClassVar[Mapping[str, str]] = {}
+
+    def with_driver(self, url: URL) -> URL:
+        """The URL with a driver that is installed, where it names none."""
+        if "+" in url.drivername or not self.drivers:
+            return url
+        for driver, module in self.drivers.items():
+            if find_spec(module) is not None:
+                return url.set(drivername=f"{url.drivername}+{driver}")
+        raise PluginDependencyMissing(
+            f"No driver for {url.drivername} is installed.",
+            hint=f'Run: pip install "cracktrader-sql[{self.extra}]"   (or name the driver in the URL: {url.drivername}+DRIVER://…)',
+            source="sql",
+        )
+
+    def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:  # noqa: ARG002 - others use them
+        """How to connect: for reading only, where that can be said, and not for ever."""
+        return {}
+
+    @contextmanager
+    def reading(self, connection: sa.Connection, config: SqlConfig) -> Iterator[None]:
+        """A connection on which nothing can be written, and times are UTC, for as long as the block lasts."""
+        if config.timeout is not None:
+            raise InvalidOption(
+                f"A statement can't be given a timeout on {connection.dialect.name}.",
+                hint="The option `timeout` is for PostgreSQL, MariaDB and MySQL; leave it out.",
+                option="timeout",
+            )
+        yield
+
+    def abandon(self, connection: sa.Connection, result: sa.CursorResult[Any]) -> None:
+        """Let go of an answer that was not read to its end."""
+
+    def exactly(self, column: sa.ColumnElement[Any], value: str) -> sa.ColumnElement[bool]:
+        """That a text is this one to the letter, also where the database compares without case."""
+        spelling = self.spelling(column)
+        return column == value if spelling is column else sa.and_(column == value, spelling == self.spelling(sa.literal(value)))
+
+    def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A text by which its spellings differ, where the database would take some of them for the same."""
+        return column
+
+    def number(self, column: sa.ColumnElement[Any], *, text: bool) -> sa.ColumnElement[Any]:  # noqa: ARG002 - others use it
+        """A column of numbers, or of text that holds numbers, as every driver sends it alike."""
+        return column
+
+
+class Sqlite(Dialect):
+    """SQLite: a file, opened for reading; a column holds whatever was put into it."""
+
+    def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:
+        _existing_file(url)
+        return {"timeout": config.connect_timeout}
+
+    @contextmanager
+    def reading(self, connection: sa.Connection, config: SqlConfig) -> Iterator[None]:
+        with super().reading(connection, config):
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+            try:
+                yield
+            finally:
+                if not connection.closed and not connection.invalidated:
+                    connection.exec_driver_sql("PRAGMA query_only = OFF")
+
+    def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return column.collate("BINARY")
+
+    def number(self, column: sa.ColumnElement[Any], *, text: bool) -> sa.ColumnElement[Any]:
+        # What is not of the column's kind stays that, or turns into a blob, to be noticed: as a REAL it would be 0.0.
+        kind = sa.func.typeof(column)
+        if text:
+            return sa.case((kind.in_(_literals("text", "null")), column), else_=sa.literal_column("x'00'"))
+        return sa.case((kind.in_(_literals("text", "blob")), column), else_=sa.cast(column, sa.REAL))
+
+
+class Postgres(Dialect):
+    """PostgreSQL and its kin, such as TimescaleDB."""
+
+    extra = "postgresql"
+    drivers: ClassVar = {"psycopg": "psycopg", "psycopg2": "psycopg2"}
+
+    def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:
+        if url.get_driver_name() not in ("psycopg", "psycopg2"):
+            return {}
+        options = f"{url.query.get('options', '')} -c default_transaction_read_only=on".strip()
+        return {"connect_timeout": max(2, round(config.connect_timeout)), "options": options}
+
+    @contextmanager
+    def reading(self, connection: sa.Connection, config: SqlConfig) -> Iterator[None]:
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        connection.exec_driver_sql("SET LOCAL TIME ZONE 'UTC'")
+        if config.timeout is not None:
+            told = sa.func.set_config("statement_timeout", str(round(config.timeout * 1000)), True)
+            connection.execute(sa.select(told))
+        yield
+
+    def number(self, column: sa.ColumnElement[Any], *, text: bool) -> sa.ColumnElement[Any]:  # noqa: ARG002
+        return sa.cast(column, sa.Double)  # NUMERIC takes twice as long, and some drivers send it as text
+
+
+class MySql(Dialect):
+    """MariaDB and MySQL."""
+
+    extra = "mysql"
+    drivers: ClassVar = {"pymysql": "pymysql", "mysqldb": "MySQLdb"}
+
+    def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:
+        if url.get_driver_name() not in ("pymysql", "mysqldb"):
+            return {}
+        return {"connect_timeout": max(1, round(config.connect_timeout))}
+
+    @contextmanager
+    def reading(self, connection: sa.Connection, config: SqlConfig) -> Iterator[None]:
+        # TIMESTAMP columns are sent in the zone of the session; an engine of the user's gets its own back.
+        settings: dict[str, Any] = {"time_zone": "+00:00"}
+        if config.timeout is not None:
+            if getattr(connection.dialect, "is_mariadb", False):
+                settings["max_statement_time"] = config.timeout
+            else:
+                settings["max_execution_time"] = round(config.timeout * 1000)
+        before = {name: connection.exec_driver_sql(f"SELECT @@SESSION.{name}").scalar() for name in settings}
+        connection.rollback()
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY")  # of the one that begins now
+        _set(connection, settings)
+        try:
+            yield
+        finally:
+            if not connection.closed and not connection.invalidated:
+                _set(connection, before)
+
+    def abandon(self, connection: sa.Connection, result: sa.CursorResult[Any]) -> None:
+        # Its drivers would read the rest, however long that is, and complain where the connection is gone.
+        unread: Any = getattr(result.cursor, "_result", None)
+        if hasattr(unread, "unbuffered_active"):
+            unread.unbuffered_active = False
+        connection.invalidate()
+
+    def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(column, sa.BINARY)
+
+
+class DuckDb(Dialect):
+    """DuckDB: a file, opened for reading, which several processes may do at a time."""
+
+    extra = "duckdb"
+    drivers: ClassVar = {"duckdb_engine": "duckdb_engine"}
+
+    def with_driver(self, url: URL) -> URL:
+        super().with_driver(url)
+        return url  # the dialect is its own driver
+
+    def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:  # noqa: ARG002
+        _existing_file(url)
+        return {"read_only": True}
+
+
+class SqlServer(Dialect):
+    """Microsoft's SQL Server."""
+
+    def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return column.collate("Latin1_General_BIN2")
+
+
+_DIALECTS: Final[Mapping[str, Dialect]] = {
+    "sqlite": Sqlite(), "postgresql": Postgres(), "mysql": MySql(), "mariadb": MySql(), "duckdb": DuckDb(), "mssql": SqlServer(),
+}  # fmt: skip
+
+
+def dialect_of(name: str) -> Dialect:
+    """What is known of a database by the name of its SQLAlchemy dialect."""
+    return _DIALECTS.get(name, Dialect())
+
+
+def _set(connection: sa.Connection, settings: Mapping[str, Any]) -> None:
+    for name, value in settings.items():  # the names are ours; values can be bound
+        connection.execute(sa.text(f"SET SESSION {name} = :value"), {"value": value})
+
+
+def _literals(*words: str) -> list[sa.ColumnClause[Any]]:
+    return [sa.literal_column(f"'{word}'") for word in words]
+
+
+def _existing_file(url: URL) -> None:
+    """Opening a file that does not exist would make an empty database of it."""
+    name = url.database or ":memory:"
+    if name == ":memory:" or "mode=memory" in name:
+        raise InvalidOption(
+            "A database in memory is empty for whoever opens it by a URL.",
+            hint="Give the engine that filled it: engine=…",
+            option="url",
+        )
+    if not name.startswith("file:") and not Path(name).is_file():
+        raise SourceNotFound(
+            f"There is no file {name!r}.", hint="Where is the database? A path is looked up from here.", path=name
+        )

@@ -1,0 +1,234 @@
+"""Answers in every shape give the same bars; what can't be read is an error that shows where."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from httpmarket import HOUR, START, Said, Server, make_bars
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cracktrader as ct
+from cracktrader.errors import InvalidOption, MalformedData, PermanentSourceError, UnknownSymbol
+from cracktrader_http.columns import numbers, times
+
+BARS = make_bars(12)
+ROWS = BARS.to_records()
+NAMES = ("time", "open", "high", "low", "close", "volume")
+MAPPINGS = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
+
+
+def iso(row: tuple[Any, ...]) -> str:
+    return dt.datetime.fromtimestamp(row[0] / 1000, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+SHAPES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "lists": (ROWS, {}),
+    "mappings": (MAPPINGS, {}),
+    "newest first": (ROWS[::-1], {}),
+    "columns": ({name: [row[at] for row in ROWS] for at, name in enumerate(NAMES)}, {}),
+    "columns of one letter, with a status": (
+        {"s": "ok", **{name[0]: [row[at] for row in ROWS] for at, name in enumerate(NAMES)}},
+        {},
+    ),
+    "the only list in the answer": ({"status": "ok", "ohlcv": MAPPINGS}, {}),
+    "the only list one floor down": ({"status": {"code": 0}, "data": {"candles": ROWS}}, {}),
+    "a path": ({"a": [1], "b": {"c": ROWS}, "d": []}, {"records": "b.c"}),
+    "numbers as text": ([[str(value) for value in row] for row in ROWS], {}),
+    "seconds": ([[row[0] // 1000, *row[1:]] for row in ROWS], {}),
+    "seconds with a fraction": ([[row[0] / 1000 + 0.0004, *row[1:]] for row in ROWS], {}),
+    "nanoseconds as text": ([[f"{row[0]}000000", *row[1:]] for row in ROWS], {}),
+    "ISO text": ([[iso(row).replace(" ", "T") + "Z", *row[1:]] for row in ROWS], {}),
+    "text without a zone": ([[iso(row), *row[1:]] for row in ROWS], {}),
+    "text of a zone": (
+        [[dt.datetime.fromtimestamp(row[0] / 1000 + 3600, dt.UTC).isoformat()[:-6], *row[1:]] for row in ROWS],
+        {"tz": "Europe/Berlin"},
+    ),
+    "a format": (
+        [[dt.datetime.fromtimestamp(row[0] / 1000, dt.UTC).strftime("%d/%m/%Y %H.%M"), *row[1:]] for row in ROWS],
+        {"time_format": "%d/%m/%Y %H.%M"},
+    ),
+    "rows by their times": (
+        {
+            "meta": {"zone": "UTC"},
+            "Series (60min)": {
+                iso(row): {f"{at}. {name}": str(row[at]) for at, name in enumerate(NAMES) if at} for row in ROWS[::-1]
+            },
+        },
+        {"records": '"Series (60min)"', "columns": {name: f"{at}. {name}" for at, name in enumerate(NAMES) if at}},
+    ),
+    "other positions": (
+        [[row[0], row[3], row[2], row[1], row[4], row[5]] for row in ROWS],
+        {"columns": {"time": 0, "low": 1, "high": 2, "open": 3, "close": 4, "volume": 5}},
+    ),
+    "other keys": (
+        [{"when": row[0], "o": row[1], "h": row[2], "l": row[3], "c": row[4], "amount": row[5], "v": 7} for row in ROWS],
+        {"columns": {"time": "when", "volume": "amount"}},
+    ),
+    "stamped with the end": ([[row[0] + HOUR, *row[1:]] for row in ROWS], {"stamp": "close"}),
+    "stamped a millisecond before the end": ([[row[0] + HOUR - 1, *row[1:]] for row in ROWS], {"stamp": "close"}),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_json_of_any_shape_gives_the_same_bars(server: Server, load: Callable[..., ct.Bars], shape: str) -> None:
+    body, options = SHAPES[shape]
+    assert load(server.on("/x", body), params={"all": 1}, **options) == BARS
+
+
+def parquet(bars: ct.Bars) -> bytes:
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(bars.to_arrow(), buffer)
+    return buffer.getvalue()
+
+
+TEXTS: dict[str, tuple[bytes, str, dict[str, Any]]] = {
+    "ndjson": ("\n".join(map(json.dumps, MAPPINGS)).encode() + b"\n", "application/x-ndjson", {}),
+    "ndjson of lists, said": ("\r\n".join(map(json.dumps, ROWS)).encode(), "text/plain", {"format": "ndjson"}),
+    "csv": ("\n".join([",".join(NAMES), *(",".join(map(repr, row)) for row in ROWS)]).encode(), "text/csv; charset=utf-8", {}),
+    "csv without header": ("\n".join(";".join(map(repr, row)) for row in ROWS).encode(), "text/csv", {"delimiter": ";"}),
+    "csv with dates": (
+        ("Date,Open,High,Low,Close,Volume\n" + "\n".join(f"{iso(row)},{','.join(map(repr, row[1:]))}" for row in ROWS)).encode(),
+        "text/csv",
+        {},
+    ),
+    "csv by position": (
+        "\n".join(",".join(map(repr, (*row[1:], row[0]))) for row in ROWS).encode(),
+        "text/plain",
+        {"format": "csv", "columns": {"time": 5, "open": 0, "high": 1, "low": 2, "close": 3, "volume": 4}},
+    ),
+    "parquet": (parquet(BARS), "application/octet-stream", {}),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_other_formats_give_the_same_bars(server: Server, load: Callable[..., ct.Bars], kind: str) -> None:
+    body, content_type, options = TEXTS[kind]
+    url = server.on("/x", Said(body, headers={"Content-Type": content_type}))
+    assert load(url, params={"all": 1}, **options) == BARS
+
+
+def test_further_columns_come_along_by_name(server: Server, load: Callable[..., ct.Bars]) -> None:
+    rows = [{**row, "trades": at, "taker": None if at == 1 else str(at / 3)} for at, row in enumerate(MAPPINGS)]
+    bars = load(server.on("/x", rows), params={}, columns={"trades": "trades", "taker_volume": "taker"}, pagination="none")
+    assert bars["trades"].tolist() == list(range(12))
+    assert np.isnan(bars["taker_volume"][1])
+    assert bars["taker_volume"][2] == 2 / 3
+
+
+def test_nulls_are_nan_and_a_missing_volume_is_said(server: Server, load: Callable[..., ct.Bars]) -> None:
+    rows = [[row[0], row[1], None, *row[3:5]] for row in ROWS]
+    bars = load(server.on("/x", rows), params={"all": 1})
+    assert np.isnan(bars.high).all()
+    assert "0 stands in its place" in bars.provenance["volume"]
+
+
+def test_not_a_number_of_servers_written_in_python_is_read(server: Server, load: Callable[..., ct.Bars]) -> None:
+    body = json.dumps([[START, 1.0, float("nan"), float("inf"), 1, 2]]).encode()
+    bars = load(server.on("/x", Said(body)), params={"all": 1})
+    assert np.isnan(bars.high[0])
+    assert np.isinf(bars.low[0])
+
+
+TRUNCATED = json.dumps(ROWS).encode()[:-20]
+BROKEN: dict[str, tuple[Any, str]] = {
+    "html": (b"<!DOCTYPE html><html><body>Please log in</body></html>", "a page of HTML"),
+    "cut off": (TRUNCATED, "cut off after"),
+    "nothing": (b"", "is empty, where JSON was expected"),
+    "rubbish": (b"\x00\xff\xfe 17", "not JSON"),
+    "a ragged row": ([*ROWS[:3], ROWS[3][:4]], "Row 3 has not 6 values"),
+    "a row that is none": ([*ROWS[:3], None], "Row 3 has not 6 values"),
+    "a key that a row lacks": ([*MAPPINGS[:2], {"time": 1, "open": 2}], "Row 2 has no 'high'"),
+    "a word": ([[START, 1, 2, "n/a", 1, 1]], "'low' holds 'n/a' in row 0"),
+    "a number with underscores": ([[START, 1, 2, "1_0", 1, 1]], "'low' holds '1_0' in row 0"),
+    "true": ([[START, 1, 2, True, 1, 1]], "'low' holds 'True' in row 0"),
+    "a list for a number": ([[START, 1, 2, [3], 1, 1]], "'low' holds '[3]' in row 0"),
+    "no time": ([[None, 1, 2, 1, 1, 1]], "Row 0 has no time"),
+    "a time that is none": ([["yesterday", 1, 2, 1, 1, 1]], "times can't be read, such as 'yesterday'"),
+    "times of two units": ([[START, 1, 2, 1, 1, 1], [START // 1000, 1, 2, 1, 1, 1]], "mixes units"),
+    "too few columns": ([[START, 1, 2]], "no column for low, close"),
+    "keys of another world": ([{"id": 1, "name": "x"}], "no column for time, open, high, low, close; found: id, name"),
+    "two lists": ({"asks": [1], "bids": [2]}, "not clear where the rows are"),
+    "columns of two lengths": ({name: [1] * (1 + at) for at, name in enumerate(NAMES)}, "not of one length"),
+    "a number": (17, "no rows"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_what_can_not_be_read_says_where_and_begins_with(server: Server, load: Callable[..., ct.Bars], fault: str) -> None:
+    body, said = BROKEN[fault]
+    url = server.on("/x", Said(body))
+    with pytest.raises(MalformedData) as caught:
+        load(url, params={"apikey": "s3cr3t", "all": 1})
+    assert said in caught.value.message
+    assert f"GET {url}?apikey=***&all=1 answered 200, and begins with" in caught.value.message
+    assert caught.value.hint
+    assert caught.value.context["status"] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        ({"error": ["EQuery:Unknown asset pair"]}, UnknownSymbol),
+        ({"error": ["EGeneral:Permission denied"]}, PermanentSourceError),
+    ],
+)
+def test_what_an_answer_with_status_200_says_is_wrong_is_raised(
+    server: Server, load: Callable[..., ct.Bars], body: Any, wanted: type[Exception]
+) -> None:
+    with pytest.raises(wanted) as caught:
+        load(server.on("/x", body), error="error[0]")
+    assert body["error"][0] in str(caught.value)
+
+
+def test_an_error_with_status_200_that_may_pass_is_tried_again(server: Server, load: Callable[..., ct.Bars]) -> None:
+    url = server.in_turn("/x", [{"error": ["EAPI:Rate limit exceeded"]}, {"error": [], "result": ROWS}])
+    assert load(url, error="error[0]", records="result", params={"all": 1}) == BARS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"records": "[["},
+        {"error": "a b"},
+        {"unknown_symbol": "("},
+        {"params": {"x": "{telephone}"}},
+        {"params": {"x": "{start:furlong}"}},
+        {"url": "ftp://host/x"},
+        {"url": "https://{symbol}.host/"},
+        {"timeframes": {"7x": "1"}},
+        {"tz": "Mars/Olympus"},
+        {"pagination": "cursor"},
+        {"pagination": "time", "params": {"a": 1}},
+        {"window": 10},
+        {"concurrency": 4, "pagination": "none"},
+        {"preset": "krakn"},
+        {"earliest": "once"},
+        {"auth": {"kind": "telepathy"}},
+        {"method": "GET", "body": {"a": 1}},
+    ],
+)
+def test_options_that_make_no_sense_are_refused_by_name(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        ct.source("http", **({"url": "https://host/x"} | options))
+    assert caught.value.hint
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_numbers_as_text_are_read_to_the_last_bit(values: list[float]) -> None:
+    assert numbers("x", tuple(map(repr, values))).tolist() == values
+
+
+@given(st.lists(st.integers(1_000_000_000, 99_999_999_999), min_size=1))
+def test_epochs_of_seconds_are_read_exactly(seconds: list[int]) -> None:
+    wanted = [1000 * one for one in seconds]
+    assert times(seconds).tolist() == wanted
+    assert times([str(one) for one in seconds]).tolist() == wanted
+    assert times([1000 * one for one in seconds], unit="ms").tolist() == wanted

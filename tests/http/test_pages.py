@@ -1,0 +1,288 @@
+"""Every way in which APIs hand out pages brings all the bars, once, oldest first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from httpmarket import HOUR, START, Asked, Said, Server, by_time, make_bars
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cracktrader as ct
+from cracktrader.errors import MalformedData, NotSupported, TemporarySourceError
+from cracktrader_http.pages import follow, latest, windows
+
+BARS = make_bars(48)[np.r_[0:13, 20:41, 44:48]]
+ROWS = BARS.to_records()
+TIMES = {"start": "{start}", "end": "{end}"}
+RANGE: dict[str, Any] = {"start": "2024-01-01", "end": "2024-01-03"}
+Load = Callable[..., ct.Bars]
+
+# ── by time ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("newest", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("cap", [1, 7, 10, 1000])
+@pytest.mark.parametrize("options", [{}, {"window": 5, "earliest": "2023-12-30"}, {"concurrency": 4, "page_size": 9}])
+def test_no_cap_and_no_gap_ends_a_range_early(
+    server: Server, load: Load, newest: bool, known: bool, cap: int, options: dict[str, Any]
+) -> None:
+    url = server.on("/x", by_time(BARS, cap, newest=newest))
+    options = {"params": TIMES, **options} | ({"newest_first": newest} if known else {})
+    assert load(url, **options, **RANGE) == BARS
+
+
+@pytest.mark.parametrize("newest", [False, True])
+def test_a_range_without_a_start_and_the_last_bars(server: Server, load: Load, newest: bool) -> None:
+    options = {"url": server.on("/x", by_time(BARS, 10, newest=newest)), "params": TIMES}
+    assert load(**options) == BARS
+    assert load(**options, limit=15, end="2024-01-03") == BARS[-15:]
+    assert load(**options, limit=500, end="2024-01-03") == BARS
+
+
+def test_the_last_bars_are_not_looked_for_in_all_of_history(server: Server, load: Load) -> None:
+    load(server.on("/x", by_time(BARS, 1000)), params=TIMES, limit=4, end="2024-01-03")
+    assert len(server.asked) == 1
+    assert int(server.asked[0].query["start"]) == START + 44 * HOUR
+
+
+def test_the_first_bars_take_no_more_pages_than_they_fill(server: Server, load: Load) -> None:
+    load(server.on("/x", by_time(BARS, 10)), params=TIMES, limit=12, **RANGE)
+    assert len(server.asked) == 2
+
+
+def test_windows_side_by_side_come_in_order_and_many_at_once(server: Server, load: Load) -> None:
+    answer = by_time(make_bars(480), 20)
+    url = server.on("/x", lambda asked: Said(answer(asked), late=0.05 if int(asked.query["start"]) // HOUR % 40 else 0.1))
+    started = time.monotonic()
+    bars = load(url, params=TIMES, concurrency=8, page_size=20, start="2024-01-01", end="2024-01-21")
+    assert bars == make_bars(480)
+    assert 4 <= server.most_at_once <= 8
+    assert time.monotonic() - started < 24 * 0.05
+
+
+def test_one_window_that_fails_fails_the_load_and_stops_the_others(server: Server, load: Load) -> None:
+    answer = by_time(make_bars(480), 20)
+    url = server.on("/x", lambda asked: Said(status=500) if int(asked.query["start"]) == START + 60 * HOUR else answer(asked))
+    with pytest.raises(TemporarySourceError, match="500"):
+        load(url, params=TIMES, concurrency=4, page_size=20, retries=1, start="2024-01-01", end="2024-01-21")
+    assert len(server.asked) < 24
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cracktrader-http")]
+
+
+@pytest.mark.parametrize("early", [0, 1])
+@pytest.mark.parametrize("end", [{"end": "{end}"}, {"end": "{last}", "inclusive": "1"}])
+@pytest.mark.parametrize("options", [{}, {"window": 5, "earliest": "2023-12-30"}])
+def test_bars_that_are_stamped_with_their_end_are_asked_for_by_it(
+    server: Server, load: Load, early: int, end: dict[str, str], options: dict[str, Any]
+) -> None:
+    stamped = BARS.but(time=BARS.time + HOUR - early)
+
+    def answer(asked: Asked) -> Any:
+        stop = int(asked.query["end"]) + ("inclusive" in asked.query)
+        return stamped.between(int(asked.query["start"]), stop, unit="ms").to_records()[:10]
+
+    params = {"start": "{start}", **end}
+    assert load(server.on("/x", answer), params=params, stamp="close", **options, **RANGE) == BARS
+
+
+@pytest.mark.parametrize(
+    ("form", "first", "last"),
+    [
+        ("", "1704067200000", "1704236400000"),
+        (":s", "1704067200", "1704236400"),
+        (":us", "1704067200000000", "1704236400000000"),
+        (":iso", "2024-01-01T00:00:00Z", "2024-01-02T23:00:00Z"),
+        (":%d.%m.%Y", "01.01.2024", "02.01.2024"),
+    ],
+)
+def test_times_are_asked_for_in_any_form(server: Server, load: Load, form: str, first: str, last: str) -> None:
+    load(server.on("/x", []), params={"from": f"{{start{form}}}", "since": f"{{before{form}}}", "to": f"{{last{form}}}"}, **RANGE)
+    assert (server.asked[0].query["from"], server.asked[0].query["to"]) == (first, last)
+    if form == ":s":
+        assert server.asked[0].query["since"] == "1704067199"
+
+
+@pytest.mark.parametrize("params", [TIMES, {"end": "{end:iso}"}, {"start": "{start:s}", "end": "{end:s}"}])
+def test_an_api_that_does_not_look_at_the_range_is_an_error_not_a_short_answer(
+    server: Server, load: Load, params: dict[str, str]
+) -> None:
+    url = server.on("/x", ROWS[-20:])  # always the latest
+    with pytest.raises(MalformedData, match="was asked for bars from") as caught:
+        load(url, params=params, **RANGE)
+    assert "{start:s}" in caught.value.hint
+    assert load(url, params=params, **RANGE, pagination="none") == BARS[-20:]
+
+
+def test_an_api_without_an_end_may_send_what_comes_after(server: Server, load: Load) -> None:
+    url = server.on("/x", lambda asked: BARS.between(int(asked.query["start"]), unit="ms").to_records()[:10])
+    assert load(url, params={"start": "{start}"}, start="2024-01-01T14:00", end="2024-01-01T19:00") == BARS[:0]
+
+
+def test_days_may_be_sent_whole(server: Server, load: Load) -> None:
+    days = lambda asked: BARS.between(asked.query["from"], f"{asked.query['to']}T23:59:59").to_records()  # noqa: E731
+    params = {"from": "{start:%Y-%m-%d}", "to": "{last:%Y-%m-%d}"}
+    assert load(server.on("/x", days), params=params, start="2024-01-01T10:00", end="2024-01-02T21:00") == BARS.between(
+        "2024-01-01T10:00", "2024-01-02T21:00"
+    )
+
+
+def test_what_an_api_does_not_keep_any_more_is_an_error_not_a_short_answer(server: Server, load: Load) -> None:
+    url = server.on("/x", ROWS)
+    with pytest.raises(NotSupported, match="keeps the last 720 bars"):
+        load(url, params=TIMES, keeps=720, start="2024-01-01")
+
+
+@given(st.sets(st.integers(0, 60)), st.integers(1, 9), st.booleans(), st.sampled_from([None, True, False]), st.booleans())
+def test_following_a_range_brings_all_of_it(hours: set[int], cap: int, newest: bool, said: bool | None, open_start: bool) -> None:
+    bars = make_bars(61)[sorted(hours)]
+
+    def ask(start: int | None, end: int) -> ct.Bars:
+        inside = bars.between(start, end, unit="ms")
+        return inside[-cap:] if newest else inside[:cap]
+
+    said = newest if said is not None else None
+    start = None if open_start else START + 5 * HOUR
+    parts = list(follow(ask, start, START + 50 * HOUR, said))
+    whole = ct.Bars.concat(parts) if parts else bars[:0]
+    assert whole == bars.between(start, START + 50 * HOUR, unit="ms")
+
+
+@given(st.sets(st.integers(0, 60)), st.integers(1, 70), st.sampled_from([None, START - 1000 * HOUR]))
+def test_the_latest_are_the_latest(hours: set[int], limit: int, earliest: int | None) -> None:
+    bars = make_bars(61)[sorted(hours)]
+    end = START + 61 * HOUR
+    parts = list(latest(lambda start, stop: [bars.between(start, stop, unit="ms")], bars.timeframe, end, limit, earliest))
+    assert (ct.Bars.concat(parts) if parts else bars)[-limit:] == bars[-limit:]
+
+
+def test_windows_of_months_are_months() -> None:
+    spans = list(windows(ct.Timeframe("1M"), 1_704_067_200_000, 1_719_792_000_000, 4))
+    assert spans == [(1_704_067_200_000, 1_714_521_600_000), (1_714_521_600_000, 1_719_792_000_000)]
+
+
+# ── page after page ──────────────────────────────────────────────────────────────────────────────────
+
+
+def sliced(rows: list[Any], size: int = 10, wrap: Callable[[list[Any], Asked, int], Any] | None = None) -> Callable[[Asked], Any]:
+    """Answers ``?page=`` (from 1), ``?offset=`` or ``?cursor=`` with a slice."""
+
+    def answer(asked: Asked) -> Any:
+        query = asked.query
+        at = size * (int(query["page"]) - 1) if "page" in query else int(query.get("offset") or query.get("cursor") or 0)
+        part = rows[at : at + size]
+        return part if wrap is None else wrap(part, asked, at + size)
+
+    return answer
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[::-1]], ids=["oldest first", "newest first"])
+@pytest.mark.parametrize("said", [False, True])
+@pytest.mark.parametrize("kind", ["page", "offset", "cursor", "next", "link", "next of its own"])
+def test_pages_of_any_kind(server: Server, load: Load, kind: str, rows: list[Any], said: bool) -> None:
+    def wrap(part: list[Any], asked: Asked, after: int) -> Any:
+        more = after < len(rows)
+        if kind == "cursor":
+            return {"data": part, "meta": {"cursor": str(after) if more else ""}}
+        if kind == "next":
+            return {"data": part, "meta": {"cursor": f"/x?offset={after}&token=t0ken" if more else None}}
+        if kind == "link":
+            return Said({"data": part}, headers={"Link": f'<{server.url}/x?offset={after}>; rel="next"'} if more else {})
+        return {"data": part}
+
+    options: dict[str, Any] = {"params": {kind: f"{{{kind}}}"}}
+    if kind == "cursor":
+        options |= {"next": "meta.cursor"}
+    elif kind == "next":
+        options = {"params": {"all": 1}, "next": "meta.cursor"}
+    elif kind == "link":
+        options = {"params": {"all": 1}, "pagination": "link"}
+    elif kind == "next of its own":
+        options = {"params": {"at": "{offset}", "offset": "{offset}"}}
+    if said:
+        options["newest_first"] = rows is not ROWS
+    assert load(server.on("/x", sliced(rows, 10, wrap)), records="data", **options) == BARS
+
+
+def test_the_last_bars_of_pages_within_a_range_are_not_looked_for_in_all_of_history(server: Server, load: Load) -> None:
+    def answer(asked: Asked) -> Any:
+        rows = BARS.between(int(asked.query["start"]), int(asked.query["end"]), unit="ms").to_records()
+        at = int(asked.query.get("offset", 0))
+        return {"rows": rows[at : at + 5], "next": f"/x?start={asked.query['start']}&end={asked.query['end']}&offset={at + 5}"
+                if at + 5 < len(rows) else None}  # fmt: skip
+
+    options = {"params": TIMES, "records": "rows", "next": "next", "pagination": "next", "earliest": "2010-01-01"}
+    url = server.on("/x", answer)
+    assert load(url, **options, limit=12, end="2024-01-03") == BARS[-12:]
+    assert len(server.asked) < 12
+    assert load(url, **options, limit=500, end="2024-01-03") == BARS
+    assert load(url, **options, end="2024-01-03") == BARS
+
+
+def test_a_stop_rule_saves_the_page_that_would_be_empty(server: Server, load: Load) -> None:
+    answer = sliced(ROWS, 10, lambda part, asked, after: {"data": part, "more": after < len(ROWS)})
+    assert load(server.on("/x", answer), params={"page": "{page}"}, records="data", stop="!more") == BARS
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[::-1]], ids=["oldest first", "newest first"])
+def test_pages_past_the_range_are_not_asked_for(server: Server, load: Load, rows: list[Any]) -> None:
+    span = {"end": "2024-01-01T05:00"} if rows is ROWS else {"start": "2024-01-02T21:00"}
+    bars = load(server.on("/x", sliced(rows)), params={"page": "{page}"}, newest_first=rows is not ROWS, **span)
+    assert bars == BARS.between(**span)
+    assert len(server.asked) == 1
+
+
+def test_rows_that_come_twice_because_the_list_grew_come_once(server: Server, load: Load) -> None:
+    pages = iter([ROWS[::-1][0:10], ROWS[::-1][8:20], ROWS[::-1][19:], []])
+    assert load(server.on("/x", lambda asked: next(pages)), params={"page": "{page}"}) == BARS
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "said"),
+    [
+        (lambda asked: ROWS[:10], {"params": {"page": "{page}"}}, "same page again"),
+        (sliced(ROWS), {"params": {"page": "{page}"}, "newest_first": True}, "not come in the order of time"),
+        (sliced(ROWS[::-1]), {"params": {"page": "{page}"}, "newest_first": False}, "not come in the order of time"),
+        (
+            lambda asked: {"d": [], "n": "again"},
+            {"params": {"cursor": "{cursor}"}, "next": "n", "records": "d"},
+            "sent already: 'again'",
+        ),
+        (
+            lambda asked: {"d": [], "n": time.monotonic_ns()},
+            {"params": {"cursor": "{cursor}"}, "next": "n", "records": "d", "max_pages": 20},
+            "still has pages after 20",
+        ),
+    ],
+)
+def test_apis_without_end_or_order_are_errors(
+    server: Server, load: Load, answer: Any, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MalformedData, match=said) as caught:
+        load(server.on("/x", answer), **options)
+    assert caught.value.hint
+
+
+def test_a_body_is_filled_and_sent_as_json_or_as_a_form(server: Server, load: Load) -> None:
+    url = server.on("/x", [])
+    body = {"query": {"symbol": "{symbol}", "from": "{start}", "note": "{cursor}", "list": ["{limit}", True]}}
+    load(url, body=body, pagination="time", **RANGE)
+    load(url, body={"a": "{base:lower}-{quote}"}, body_format="form", pagination="none")
+    assert server.asked[0].method == "POST"
+    assert server.asked[0].body == b'{"query": {"symbol": "BTC/USDT", "from": 1704067200000, "list": [1000, true]}}'
+    assert server.asked[1].body == b"a=btc-USDT"
+
+
+def test_symbols_and_timeframes_are_spelled_as_the_api_does(server: Server, load: Load) -> None:
+    server.on("/v1/XBTUSD/60/x", [])
+    load(server.url + "/v1/{symbol}/{timeframe}/x", symbol="BTC/USD", symbols={"BTC/USD": "XBTUSD"}, timeframes={"1h": "60"})
+    server.on("/v1/BTC%2FUSDT/x", [])
+    load(server.url + "/v1/{symbol}/x")
+    assert [asked.path for asked in server.asked] == ["/v1/XBTUSD/60/x", "/v1/BTC%2FUSDT/x"]

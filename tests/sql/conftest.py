@@ -1,0 +1,138 @@
+"""Databases to test with: SQLite and DuckDB as files, PostgreSQL and MariaDB where a variable names a server."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cracktrader as ct
+
+sa = pytest.importorskip("sqlalchemy", reason="SQLAlchemy is not installed")
+
+HOUR = 3_600_000
+START = 1_704_067_200_000  # 2024-01-01
+VARIABLES = {"postgresql": "CRACKTRADER_TEST_POSTGRES_URL", "mysql": "CRACKTRADER_TEST_MYSQL_URL"}
+DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "duckdb": "duckdb_engine"}
+ALL = ("sqlite", "duckdb", "postgresql", "mysql")
+
+
+class Store:
+    """A database of a kind, and the tables that a test makes in it, which go with the test."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind = kind
+        if kind in DRIVERS:
+            pytest.importorskip(DRIVERS[kind], reason=f"{DRIVERS[kind]} is not installed")
+        if kind in VARIABLES:
+            if not os.environ.get(VARIABLES[kind]):
+                pytest.skip(f"{VARIABLES[kind]} names no server")
+            self.url = os.environ[VARIABLES[kind]]
+        else:
+            self.url = f"{kind}:///{folder / f'market.{kind}'}"
+        url = sa.make_url(self.url)
+        driver = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}.get(kind, url.drivername)
+        self.engine = sa.create_engine(url.set(drivername=driver), poolclass=sa.pool.NullPool)
+        self.made: list[tuple[str, str | None]] = []
+
+    def quote(self, name: str) -> str:
+        """An identifier as it is, whatever stands in it."""
+        mark = "`" if self.kind == "mysql" else '"'
+        return f"{mark}{name.replace(mark, 2 * mark)}{mark}"
+
+    def name(self, stem: str = "bars") -> str:
+        """A name that nobody else uses."""
+        return f"ct_{stem}_{secrets.token_hex(4)}"
+
+    def create(self, types: Mapping[str, Any], rows: Sequence[Sequence[Any]] = (), *, name: str = "", schema: str | None = None,
+               key: Sequence[str] = ()) -> str:  # fmt: skip
+        """A table of these columns, given as SQL types, with these rows; its name."""
+        name = name or self.name()
+        quote = self.quote
+        full = f"{quote(schema)}.{quote(name)}" if schema else quote(name)
+        columns = [f"{quote(column)} {kind}" for column, kind in types.items()]
+        columns += [f"PRIMARY KEY ({', '.join(map(quote, key))})"] if key else []
+        with self.engine.begin() as connection:
+            text = f"CREATE TABLE {full} ({', '.join(columns)})"
+            connection.exec_driver_sql(text.replace("%", "%%") if self.kind in VARIABLES else text)
+        self.made.append((name, schema))
+        if rows:
+            table = sa.table(name, *map(sa.column, types), schema=schema)
+            with self.engine.begin() as connection:
+                connection.execute(table.insert(), [dict(zip(types, row, strict=True)) for row in rows])
+        return name
+
+    def run(self, statement: str, **parameters: Any) -> list[Any]:
+        """What a statement answers, if anything; committed."""
+        with self.engine.begin() as connection:
+            result = connection.execute(sa.text(statement), parameters)
+            return list(result) if result.returns_rows else []
+
+    def drop(self) -> None:
+        quote = self.quote
+        for name, schema in self.made:
+            with self.engine.begin() as connection:
+                if self.kind == "postgresql":  # whoever failed with a reader open must not stop all tests
+                    connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {f'{quote(schema)}.' if schema else ''}{quote(name)}")
+        self.engine.dispose()
+
+    def load(self, **options: Any) -> ct.Bars:
+        """What a user gets."""
+        return ct.load("sql", **{"url": self.url, "symbol": "BTC/USDT", "timeframe": "1h", "validation": "off", **options})
+
+
+def series(symbol: str = "BTC/USDT", rows: int = 96, seed: int = 1) -> ct.Bars:
+    """A random walk of hours from 2024-01-01, with a hole of two hours; prices that floats and decimals hold alike."""
+    rng = np.random.default_rng(seed)
+    close = 100 + rng.integers(-200, 201, rows).cumsum() / 128
+    volume = rng.integers(1, 999, rows) / 8
+    bars = ct.Bars(START + HOUR * np.arange(rows), close, close + 0.25, close - 0.25, close + 0.125, volume,
+                   symbol=symbol, timeframe="1h")  # fmt: skip
+    return bars[np.arange(rows) // 2 != 20]
+
+
+TYPES = {
+    "symbol": "VARCHAR(20)",
+    "ts": "BIGINT",
+    **dict.fromkeys(("open", "high", "low", "close", "volume"), "DOUBLE PRECISION"),
+}
+
+
+def records(*parts: ct.Bars) -> list[tuple[Any, ...]]:
+    """The rows of TYPES."""
+    return [(bars.symbol, *row) for bars in parts for row in bars.to_records()]
+
+
+@pytest.fixture(params=ALL)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Each kind of database in turn."""
+    yield from made(request.param, tmp_path)
+
+
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Store]:
+    yield from made("sqlite", tmp_path)
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path) -> Iterator[Store]:
+    yield from made("postgresql", tmp_path)
+
+
+@pytest.fixture
+def mysql(tmp_path: Path) -> Iterator[Store]:
+    yield from made("mysql", tmp_path)
+
+
+def made(kind: str, folder: Path) -> Iterator[Store]:
+    one = Store(kind, folder)
+    try:
+        yield one
+    finally:
+        one.drop()

@@ -1,0 +1,174 @@
+"""Every layout of times and numbers is read, in both ways that rows may come, with one result."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cracktrader as ct
+from cracktrader.errors import MalformedData
+
+from .conftest import ALL, HOUR, START, TYPES, Store, records, sa, series
+
+
+def moment(time: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(time / 1000, dt.UTC).replace(tzinfo=None)
+
+
+def aware(time: int) -> dt.datetime:
+    return dt.datetime.fromtimestamp(time / 1000, dt.timezone(dt.timedelta(hours=2)))
+
+
+#: What a time is stored as: the type of the column, and the value.
+TIMES: dict[str, tuple[str, Callable[[int], Any]]] = {
+    "seconds": ("INTEGER", lambda time: time // 1000),
+    "milliseconds": ("BIGINT", lambda time: time),
+    "microseconds": ("BIGINT", lambda time: time * 1000),
+    "nanoseconds": ("BIGINT", lambda time: time * 1_000_000),
+    "float seconds": ("DOUBLE PRECISION", lambda time: time / 1000),
+    "numeric seconds": ("NUMERIC(20, 6)", lambda time: Decimal(time) / 1000),
+    "numeric nanoseconds": ("NUMERIC(20, 0)", lambda time: Decimal(time * 1_000_000)),
+    "timestamp": ("TIMESTAMP", moment),
+    "timestamp with time zone": ("TIMESTAMP WITH TIME ZONE", aware),
+    "ISO text": ("VARCHAR(40)", lambda time: moment(time).isoformat(" ")),
+    "ISO text with T and Z": ("VARCHAR(40)", lambda time: f"{moment(time).isoformat()}Z"),
+    "ISO text with an offset": ("VARCHAR(40)", lambda time: aware(time).isoformat()),
+    "digits in text": ("VARCHAR(40)", str),
+}
+LACKING = {("mysql", "timestamp with time zone"), ("sqlite", "timestamp"), ("sqlite", "timestamp with time zone"),
+           ("sqlite", "numeric seconds"), ("sqlite", "numeric nanoseconds")}  # fmt: skip
+
+
+def ways(store: Store) -> list[str]:
+    return ["no"] if store.kind == "mysql" else ["no", "yes"]
+
+
+@pytest.mark.parametrize("layout", TIMES)
+def test_times_of_any_layout(store: Store, layout: str) -> None:
+    if (store.kind, layout) in LACKING:
+        pytest.skip(f"{store.kind} has no such type")
+    kind, written = TIMES[layout]
+    bars = series()
+    name = store.create({**TYPES, "ts": kind}, [(symbol, written(time), *row) for symbol, time, *row in records(bars)])
+    for fast in ways(store):
+        assert store.load(table=name, fast=fast, chunk_size=7) == bars
+        for start, end in (("2024-01-02T05:00", "2024-01-03T01:00"), (None, "2024-01-01T01:00")):
+            assert store.load(table=name, fast=fast, start=start, end=end) == bars.between(start, end), (fast, start, end)
+        assert store.load(table=name, fast=fast, limit=3) == bars[-3:]
+
+
+def test_dates(store: Store) -> None:
+    days = series().resample("1d")
+    days = days.but(flags=np.zeros(len(days), np.uint8))
+    rows = [(symbol, moment(time).date(), *row) for symbol, time, *row in records(days)]
+    name = store.create(
+        {**TYPES, "ts": "DATE"}, rows if store.kind != "sqlite" else [(row[0], str(row[1]), *row[2:]) for row in rows]
+    )
+    for fast in ways(store):
+        assert store.load(table=name, timeframe="1d", fast=fast) == days
+        assert store.load(table=name, timeframe="1d", fast=fast, start="2024-01-02", end="2024-01-03") == days[1:2]
+
+
+NUMBERS = {
+    "DOUBLE PRECISION": (0.1, 1e-8, 123456.789, 3.0, None),
+    "REAL": (0.1, 1e-8, 123456.789, 3.0, None),
+    "NUMERIC(20, 8)": (Decimal("0.1"), Decimal("0.00000001"), Decimal("123456.78900001"), Decimal(3), None),
+    "BIGINT": (1, 2**53 + 1, 2**62 - 1, 3, None),
+    "SMALLINT": (1, 2, 3, 4, None),
+    "VARCHAR(30)": ("0.1", "1e-8", "123456.789", "3", None),
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_any_type_are_the_same_in_both_ways(store: Store, kind: str) -> None:
+    types = {"ts": "BIGINT", "open": kind, "high": kind, "low": kind, "close": kind, "funding": kind}
+    plain = [float(value) if isinstance(value, Decimal) and store.kind == "sqlite" else value for value in NUMBERS[kind]]
+    rows = [(START + HOUR * at, value, value, value, value, value) for at, value in enumerate(plain)]
+    name = store.create(types, rows)
+    loaded = [store.load(table=name, fast=fast, extra_columns=["funding"]) for fast in ways(store)]
+    assert all(bars == loaded[0] for bars in loaded)
+    wanted = [np.nan if value is None else float(value) for value in NUMBERS[kind]]
+    if kind != "REAL" or store.kind == "sqlite":  # whose REAL has eight bytes
+        assert np.array_equal(loaded[0].close, wanted, equal_nan=True)
+        assert np.array_equal(loaded[0]["funding"], wanted, equal_nan=True)
+    else:
+        assert np.allclose(loaded[0].close, wanted, rtol=1e-6, equal_nan=True)
+
+
+def test_text_among_numbers_is_an_error_and_never_zero(sqlite: Store) -> None:
+    rows = [(START + HOUR * at, 1.0, 1.0, 1.0, 1.0) for at in range(3000)]
+    name = sqlite.create({"ts": "", "open": "", "high": "", "low": "", "close": ""}, rows)
+    for fast in ("yes", "no"):
+        for odd in ("'abc'", "'2.5'", "x'00'"):
+            for row in (1, 2500):
+                sqlite.run(f"UPDATE {name} SET low = {odd} WHERE ts = {START + HOUR * row}".replace(":", r"\:"))
+                with pytest.raises(MalformedData):
+                    sqlite.load(table=name, fast=fast)
+                sqlite.run(f"UPDATE {name} SET low = 1.0")
+
+
+def test_whole_numbers_that_turn_into_fractions_are_read(sqlite: Store) -> None:
+    rows = [(START + HOUR * at, 1, 2, 1, 2 if at < 2000 else 1.5) for at in range(3000)]
+    name = sqlite.create({"ts": "", "open": "", "high": "", "low": "", "close": ""}, rows)
+    fast, portable = (sqlite.load(table=name, fast=fast) for fast in ("yes", "no"))
+    assert fast == portable
+    assert fast.close[-1] == 1.5
+
+
+def test_units_that_differ_within_a_column_are_refused(store: Store) -> None:
+    rows = [("BTC/USDT", START // 1000, 1.0, 1.0, 1.0, 1.0, 1.0), ("BTC/USDT", START + HOUR, 1.0, 1.0, 1.0, 1.0, 1.0)]
+    name = store.create(TYPES, rows)
+    with pytest.raises(MalformedData, match="mixes units"):
+        store.load(table=name)
+
+
+def test_a_time_that_is_no_time_is_quoted(store: Store) -> None:
+    name = store.create({**TYPES, "ts": "VARCHAR(20)"}, [("BTC/USDT", "last Monday", 1.0, 1.0, 1.0, 1.0, 1.0)])
+    with pytest.raises(MalformedData, match="last Monday"):
+        store.load(table=name)
+
+
+def test_mariadb_timestamps_are_utc_whatever_the_zone_of_the_session(mysql: Store) -> None:
+    name = mysql.create({**TYPES, "ts": "TIMESTAMP NULL"})
+    mysql.run(f"INSERT INTO {name} VALUES ('BTC/USDT', FROM_UNIXTIME({START // 1000}), 1, 1, 1, 1, 1)")
+    assert mysql.load(table=name).time.tolist() == [START]
+    engine = sa.create_engine(mysql.engine.url, connect_args={"init_command": "SET time_zone = '+05:00'"}, pool_size=1)
+    bars = ct.load("sql", engine=engine, table=name, symbol="BTC/USDT", timeframe="1h", validation="off")
+    assert bars.time.tolist() == [START]
+    with engine.connect() as connection:  # and the user's session is as it was
+        assert connection.exec_driver_sql("SELECT @@session.time_zone").scalar() == "+05:00"
+    engine.dispose()
+
+
+def test_one_data_set_is_the_same_from_everywhere(tmp_path: Any) -> None:
+    from .conftest import made
+
+    bars = series()
+    found = {"csv": ct.load("csv", path=bars.to_csv(tmp_path / "bars.csv"), symbol="BTC/USDT", timeframe="1h")}
+    for kind in ALL:
+        try:
+            for store in made(kind, tmp_path):
+                name = store.create(TYPES, records(bars))
+                found[kind] = store.load(table=name, validation="repair")
+        except pytest.skip.Exception:
+            continue
+    assert len(found) >= 3
+    for kind, loaded in found.items():
+        assert loaded == found["csv"], kind
+
+
+def test_the_provenance_says_how_rows_came_and_why(store: Store) -> None:
+    name = store.create(TYPES, records(series()))
+    assert "would not pay" in store.load(table=name).provenance["read_as"] or store.kind == "mysql"
+    if store.kind == "mysql":
+        assert "no driver" in store.load(table=name).provenance["read_as"]
+        with pytest.raises(ct.errors.UnsupportedMode, match="can't come as Arrow"):
+            store.load(table=name, fast="yes")
+    else:
+        assert store.load(table=name, fast="yes").provenance["read_as"] == "Arrow"
+    assert store.load(table=name, fast="no").provenance["read_as"] == "rows: fast='no'"

@@ -1,6 +1,7 @@
 """A catalog in an object store: S3 as a real server on loopback speaks it, and a store of fsspec's."""
 
 import json
+import threading
 import time
 import urllib.parse
 
@@ -9,6 +10,7 @@ from keptmarket import DAY, START, KeptMarket, asked, bars_between, load
 
 import cracktrader as ct
 from cracktrader.catalog import Catalog, CatalogWarning, SeriesKey
+from cracktrader.catalog.ledger import Ledger
 from cracktrader.errors import CatalogError, CatalogUnwritable, ConfigurationError
 from cracktrader.timeframe import Timeframe
 
@@ -209,3 +211,19 @@ def test_many_loads_share_a_catalog_in_a_store(bucket, options):
     every = ct.load_many(requests, source=KeptMarket, timeframe="1h", catalog=catalog, validation="off").unwrap()
     assert [bars == bars_between(f"S{number % 4}", START, FEBRUARY) for number, bars in enumerate(every)] == [True] * 12
     assert len(list(catalog.all())) == 4
+
+
+def test_a_ledger_that_is_replaced_while_it_is_read_is_not_taken_for_damaged(bucket, options):
+    series = Catalog("s3://market/bars", **options).series(KEY)
+    ledgers = [Ledger(KEY, incidents=({"reason": "x" * (7919 * number % 3001)},)) for number in range(150)]
+    series.save(ledgers[0])
+    writer = threading.Thread(target=lambda: [series.save(ledger) for ledger in ledgers])
+    writer.start()
+    read = []
+    try:
+        while writer.is_alive():
+            read.append(series.ledger())
+    finally:
+        writer.join()
+    assert len(read) > 10
+    assert all(ledger in ledgers for ledger in read)

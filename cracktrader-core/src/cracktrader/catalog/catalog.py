@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from cracktrader.bars import Bars
 from cracktrader.catalog.answering import Answer, BarSource
 from cracktrader.catalog.ledger import Ledger, SeriesKey
-from cracktrader.catalog.series import LEDGER, DamagedFile, SeriesStore
+from cracktrader.catalog.series import LEDGER, DamagedFile, SeriesStore, read_ledger
 from cracktrader.catalog.store import open_store
 from cracktrader.errors import CatalogDamaged, CatalogError, CatalogUnwritable, ConfigurationError
 from cracktrader.request import BarRequest
@@ -97,9 +97,8 @@ class Catalog:
     def all(self) -> Iterator[SeriesStore]:
         """Every series that something is held of, by folder; one whose ledger can't be read is warned about."""
         for folder in self.store.find(LEDGER):
-            path = f"{folder}/{LEDGER}"
             try:
-                ledger = Ledger.from_json(self.store.read(path), f"{self.root}/{path}")
+                ledger = read_ledger(self.store, folder)
             except CatalogError as error:
                 warnings.warn(f"{error} This series was left out.", CatalogWarning, stacklevel=2)
                 continue
@@ -168,6 +167,8 @@ class Catalog:
 
     def _rebuild(self, series: SeriesStore, damage: CatalogDamaged) -> None:
         rebuilt = series.rebuild(damage.message)
+        if rebuilt is None:
+            return  # someone else did
         warnings.warn(
             f"{damage.message} A new one was made of the data files, with {rebuilt.rows:,} bars.", CatalogWarning, stacklevel=5
         )

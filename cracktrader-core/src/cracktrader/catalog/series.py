@@ -22,7 +22,7 @@ from cracktrader.catalog.store import FolderStore, Store
 from cracktrader.errors import CatalogDamaged, CatalogError, CatalogTooNew, CatalogUnwritable
 from cracktrader.times import isoformat
 
-__all__ = ["LEDGER", "QUARANTINE", "DamagedFile", "SeriesStore", "named"]
+__all__ = ["LEDGER", "QUARANTINE", "DamagedFile", "SeriesStore", "named", "read_ledger"]
 
 LEDGER: Final = "ledger.json"
 _REPAIR: Final = "Run: cracktrader catalog repair. It makes a new one from the data files."
@@ -80,10 +80,9 @@ class SeriesStore:
 
     def _ledger(self) -> Ledger | None:
         try:
-            data = self.store.read(self.path(LEDGER))
+            found = read_ledger(self.store, self.folder)
         except FileNotFoundError:
             return None
-        found = Ledger.from_json(data, f"{self}/{LEDGER}")
         if found.key != self.key:
             raise CatalogDamaged(f"{self}/{LEDGER} is that of another series, {found.key}.", hint="Was the folder moved by hand?")
         return found
@@ -276,11 +275,15 @@ class SeriesStore:
             self._keep(file.name)
         return True
 
-    def rebuild(self, reason: str) -> Ledger:
-        """Make a new ledger from what the data files say of themselves, in place of a damaged one, or of none."""
+    def rebuild(self, reason: str) -> Ledger | None:
+        """Make a new ledger from what the data files say of themselves, in place of a damaged one, or of none.
+
+        None where the ledger is well by now.
+        """
         with self.lock():
             with suppress(CatalogDamaged):
-                return self.ledger()  # someone else did
+                self.ledger()
+                return None
             with suppress(FileNotFoundError):  # a copy: at no time is there none
                 self.store.write(self._aside(LEDGER), self.store.read(self.path(LEDGER)))
             best: dict[str, tuple[int, File, Mapping[str, Any]]] = {}
@@ -328,6 +331,22 @@ class SeriesStore:
 
     def _aside(self, name: str) -> str:
         return self.path(f"{_DAMAGED}/{time.time_ns()}.{name}")
+
+
+def read_ledger(store: Store, folder: str) -> Ledger:
+    """The ledger in a folder; raises ``FileNotFoundError``, and :class:`CatalogDamaged` for one that reads the same twice.
+
+    An object store tells the size first and gives so many bytes then: an object that was replaced in between comes cut off.
+    """
+    path = f"{folder}/{LEDGER}"
+    data: bytes | None = None
+    while True:
+        before, data = data, bytes(store.read(path))
+        try:
+            return Ledger.from_json(data, f"{store.root}/{path}")
+        except CatalogDamaged:
+            if data == before:
+                raise
 
 
 def named(name: str, data: bytes | memoryview) -> bytes | memoryview:

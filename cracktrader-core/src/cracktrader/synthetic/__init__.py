@@ -6,9 +6,10 @@
 ['duplicate_time', 'extreme_move', 'flatline', 'gap']
 """
 
+from cracktrader.synthetic.candles import Candles, aggregated
 from cracktrader.synthetic.faults import FAULTS, Fault, dirty
 from cracktrader.synthetic.listing import LISTINGS, Listing
 from cracktrader.synthetic.market import Market
 from cracktrader.synthetic.trades import Trades
 
-__all__ = ["FAULTS", "LISTINGS", "Fault", "Listing", "Market", "Trades", "dirty"]
+__all__ = ["FAULTS", "LISTINGS", "Candles", "Fault", "Listing", "Market", "Trades", "aggregated", "dirty"]

@@ -93,6 +93,14 @@ class Market:
 
         Raises :class:`~cracktrader.errors.UnknownSymbol`, :class:`~cracktrader.errors.ConfigurationError`.
         """
+        item, made = self._listing(symbol), self.candles(symbol, timeframe, start, end)
+        open, high, low, close = (value_of(column, item.tick) for column in made[1:5])
+        volume = value_of(made.lots, item.lot)
+        return Bars(made.time, open, high, low, close, volume, symbol=symbol, timeframe=timeframe, source="synthetic",
+                    provenance={"seed": self.seed})  # fmt: skip
+
+    def candles(self, symbol: str, timeframe: str, start: TimeLike, end: TimeLike) -> Candles:
+        """The same bars in whole ticks and lots, with the number of trades in each."""
         item = self._listing(symbol)
         request = BarRequest(symbol, Timeframe(timeframe), start, end)
         frame, at, stop = request.timeframe, max(request.start or 0, 0), request.end or 0
@@ -107,11 +115,7 @@ class Market:
             else:
                 parts.append(aggregated(make_trades(minutes, self.seed, symbol)[0].between(at, until), frame))
             at = until
-        made = joined(parts)
-        open, high, low, close = (value_of(column, item.tick) for column in made[1:5])
-        volume = value_of(made.lots, item.lot)
-        return Bars(made.time, open, high, low, close, volume, symbol=symbol, timeframe=frame, source="synthetic",
-                    provenance={"seed": self.seed})  # fmt: skip
+        return joined(parts)
 
     def trades(self, symbol: str, start: TimeLike, end: TimeLike) -> Trades:
         """The trades in ``[start, end)``; those of each minute aggregate exactly to its bar.

@@ -404,6 +404,12 @@ def test_concat_fills_columns_that_a_part_lacks_with_nan():
     np.testing.assert_array_equal(joined["funding"], [np.nan, np.nan, 1, 2, np.nan])
 
 
+def test_concat_joins_what_the_parts_say_of_where_they_come_from():
+    said = [{"file": "a.csv", "notes": ["late"], "n": 1}, {"notes": "late"}, {"file": "b.csv", "notes": ["late", "cut"]}]
+    joined = Bars.concat([make(1, provenance=one) for one in said])
+    assert dict(joined.provenance) == {"file": "b.csv", "notes": ["late", "cut"], "n": 1}
+
+
 def test_concat_of_one_part_is_that_part():
     bars = make()
     assert Bars.concat([bars]) is bars

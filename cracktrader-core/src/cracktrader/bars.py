@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, overload
@@ -210,7 +210,8 @@ class Bars:
     def concat(cls, parts: Sequence[Bars]) -> Bars:
         """The rows of all parts, in the order given; at least one part, all of one symbol and timeframe.
 
-        A column that only some parts have is NaN in the others. Attributes are the first part's.
+        A column that only some parts have is NaN in the others. Of their provenance the last part's values count,
+        lists are joined; other attributes are the first part's.
         """
         if not parts:
             raise InvalidOption("Nothing to join: Bars.concat needs at least one part.")
@@ -226,7 +227,8 @@ class Bars:
             name: np.concatenate([part.extra.get(name, np.full(len(part), np.nan)) for part in parts])
             for name in dict.fromkeys(name for part in parts for name in part.extra)
         }
-        return first.but(**{name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}, extra=extra)
+        columns = {name: np.concatenate([part[name] for part in parts]) for name in _COLUMNS}
+        return first.but(**columns, extra=extra, provenance=_joined([part.provenance for part in parts]))
 
     def resample(self, timeframe: str) -> Bars:
         """These bars as bars of a longer timeframe; see :func:`cracktrader.resampling.resample`."""
@@ -339,6 +341,22 @@ class Bars:
         from cracktrader.interchange import from_parquet
 
         return from_parquet(path, symbol=symbol, timeframe=timeframe)
+
+
+def _joined(provenances: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for provenance in provenances:
+        for name, value in provenance.items():
+            if isinstance(value, (list, tuple)) or isinstance(said.get(name), list):
+                known = _listed(said.get(name, []))
+                said[name] = [*known, *(item for item in _listed(value) if item not in known)]
+            else:
+                said[name] = value
+    return said
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _restore(state: dict[str, Any]) -> Bars:

@@ -7,6 +7,7 @@ import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -15,7 +16,7 @@ from cracktrader.plugins.registry import Registry
 from cracktrader.plugins.source import DataSource, Source, option_names
 from cracktrader.timeframe import Timeframe
 
-__all__ = ["Declaration", "Table", "length", "read_tables"]
+__all__ = ["Declaration", "Table", "read_tables"]
 
 #: A TOML file, the same as a dict, or a list of its tables.
 Declaration: TypeAlias = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Mapping[str, Any]]
@@ -70,7 +71,7 @@ class Table:
         if not texts or not isinstance(texts, Sequence):
             raise self.wrong(f"has timeframes = {told!r}, which is no list of them.", 'Write timeframes = ["5m", "1h"].')
         try:
-            return sorted({Timeframe(text) for text in texts}, key=length)
+            return sorted({Timeframe(text) for text in texts}, key=attrgetter("shortest"))
         except CracktraderError as error:
             raise self.wrong(f"has a timeframe that can't be read: {error.message}", error.hint) from None
 
@@ -104,11 +105,6 @@ def read_tables(declaration: Declaration, kind: str) -> tuple[list[Table], Path 
     if not tables:
         raise InvalidOption(f"{label} declares no {kind}.", hint=f"Write a table [{kind}.NAME] for each.")
     return list(tables.values()), folder
-
-
-def length(timeframe: Timeframe) -> int:
-    """About how long a bar lasts, in milliseconds: enough to tell finer from longer."""
-    return timeframe.step or timeframe.amount * 30 * 86_400_000
 
 
 def _read(declaration: Declaration, kind: str) -> tuple[str, Path | None, Mapping[str, Any]]:

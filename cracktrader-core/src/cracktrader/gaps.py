@@ -60,7 +60,7 @@ def gaps_of(series: Iterable[SeriesStore], others: Iterable[SeriesStore] = ()) -
 def _one_of_each_symbol(own: _Presence, known: Iterable[_Presence]) -> list[_Presence]:
     """The other symbols of the same source, each in the same timeframe or else the shortest."""
     key, others = own.series.key, dict[str, _Presence]()
-    for one in sorted(known, key=lambda one: (one.frame != own.frame, one.frame.next(0))):
+    for one in sorted(known, key=lambda one: (one.frame != own.frame, one.frame.shortest)):
         its = one.series.key
         if (its.source, its.identity) == (key.source, key.identity) and its.symbol != key.symbol:
             others.setdefault(its.symbol, one)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from cracktrader.bars import Bars
@@ -61,9 +62,8 @@ def load(
     rows of each chunk that a source delivers; what it raises ends the load. The options ``cache_enabled``, ``cache_ttl``,
     ``cache_path``, ``local_storage`` and ``storage_path`` are other names for the catalog.
 
-    All other options are the source's own; ``cracktrader schema
-    NAME`` lists them. A source that is made here is closed here; an object that was passed stays open, for whoever
-    made it to use again and to close.
+    All other options are the source's own; ``cracktrader schema NAME`` lists them. A source that is made here is closed
+    here; an object that was passed stays open, for whoever made it to use again and to close.
 
     Raises :class:`ConfigurationError`, :class:`PluginError`, :class:`SourceError` or :class:`DataError`,
     by who has to act; see :mod:`cracktrader.errors`.
@@ -156,14 +156,14 @@ def _raw(
         bars = catalog.bars(opened, request, progress)
         # What a catalog holds was over by the source's clock when it came, whatever this machine's says.
         now = max(now_ms(), request.timeframe.next(int(bars.time[-1]))) if len(bars) else now_ms()
-        return bars.but(provenance=_provenance(opened, [bars])), now
+        return bars.but(provenance=_provenance(opened, bars)), now
     chunks: list[Bars] = []
     for chunk in opened.bars(request):
         chunks.append(chunk)
         if progress is not None:
             progress(len(chunk))
     bars = Bars.concat(chunks) if chunks else Bars.empty(request.symbol, request.timeframe, source=opened.name)
-    return bars.but(provenance=_provenance(opened, chunks)), opened.now()
+    return bars.but(provenance=_provenance(opened, bars)), opened.now()
 
 
 def _divisor(opened: Source, target: Timeframe) -> Timeframe | None:
@@ -171,11 +171,8 @@ def _divisor(opened: Source, target: Timeframe) -> Timeframe | None:
     if not opened.offers("list_timeframes"):
         return None
     known = [Timeframe(text) for text in opened.timeframes()]
-    return max((frame for frame in known if frame != target and frame.divides(target)), key=_length, default=None)
-
-
-def _length(frame: Timeframe) -> int:
-    return frame.step or frame.amount * 28 * 86_400_000
+    parts = (frame for frame in known if frame != target and frame.divides(target))
+    return max(parts, key=attrgetter("shortest"), default=None)
 
 
 def _parts_of(request: BarRequest, target: Timeframe) -> BarRequest:
@@ -184,7 +181,7 @@ def _parts_of(request: BarRequest, target: Timeframe) -> BarRequest:
     if request.limit is None:
         return whole.but(timeframe=request.timeframe)
     longest = max(target.amount * 31 * 86_400_000, 1) if target.step is None else target.step
-    parts = -(-longest // (request.timeframe.step or 28 * 86_400_000))
+    parts = -(-longest // request.timeframe.shortest)
     return whole.but(timeframe=request.timeframe, limit=(request.limit + 1) * parts)
 
 
@@ -198,26 +195,7 @@ def _whole(bars: Bars, request: BarRequest, now: int) -> Bars:
     return bars.but(report=report)
 
 
-def _provenance(opened: Source, chunks: Sequence[Bars]) -> dict[str, Any]:
-    """Which plugin and version delivered, when, and whatever the chunks say: lists are joined, else the last counts.
-
-    What the chunks say about an earlier load does not hide this one.
-    """
+def _provenance(opened: Source, bars: Bars) -> dict[str, Any]:
+    """Which plugin and version delivered, when, and whatever the bars say; what they say of an earlier load hides nothing."""
     known = opened.provenance | {"loaded_at": isoformat(now_ms())}
-    said: dict[str, Any] = dict(known)
-    for chunk in chunks:
-        _merge(said, chunk.provenance)
-    return said | known
-
-
-def _merge(said: dict[str, Any], more: Mapping[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, (list, tuple)) or isinstance(said.get(key), list):
-            known = _listed(said.get(key, []))
-            said[key] = [*known, *(item for item in _listed(value) if item not in known)]
-        else:
-            said[key] = value
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    return {**known, **bars.provenance, **known}

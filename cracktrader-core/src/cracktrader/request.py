@@ -13,7 +13,7 @@ from cracktrader.errors import InvalidOption, InvalidRange, InvalidTimeframe
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import TimeLike, isoformat, parse_time
 
-__all__ = ["BarRequest"]
+__all__ = ["BarRequest", "refuse_backwards"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class BarRequest:
         frame = Timeframe(timeframe)
         first = None if start is None else parse_time(start)
         stop = None if end is None else parse_time(end)
-        _refuse_backwards(first, stop)
+        refuse_backwards(first, stop)
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1):
             raise InvalidRange(f"limit={limit!r} is not a number of bars to load.", hint="Give a whole number, at least 1.")
         object.__setattr__(self, "symbol", symbol or "")
@@ -73,7 +73,7 @@ class BarRequest:
         for name in {"start", "end"} - set(changes):  # exact already: read again, a number from 1970 would pass for seconds
             bound = getattr(self, name)
             object.__setattr__(changed, name, None if bound is None else changed.timeframe.ceil(bound))
-        _refuse_backwards(changed.start, changed.end)
+        refuse_backwards(changed.start, changed.end)
         return changed
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,7 +100,8 @@ class BarRequest:
         return f"{self.symbol or 'the only symbol'} {self.timeframe} from {start} to {end}{limit}"
 
 
-def _refuse_backwards(start: int | None, end: int | None) -> None:
+def refuse_backwards(start: int | None, end: int | None) -> None:
+    """Raises :class:`InvalidRange` where a range ends before it starts."""
     if start is not None and end is not None and end < start:
         raise InvalidRange(
             f"The range ends at {isoformat(end)}, before it starts at {isoformat(start)}.",

@@ -26,7 +26,7 @@ _KEYS: Final = frozenset({"source", "symbol", "symbols", "timeframe", "timeframe
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """One series after a sync: how many rows were ``fetched`` now, how many are ``held`` in the range, or the ``error``."""
+    """One series after a sync: how many rows were ``fetched`` now, how many the catalog holds (``held``), or the ``error``."""
 
     table: str
     source: str

@@ -94,6 +94,11 @@ class Timeframe(str):
 
     __rmul__ = __mul__
 
+    @property
+    def shortest(self) -> int:
+        """How long its shortest bar lasts, in milliseconds: ``step``, and 28 days for each calendar month."""
+        return self.step or self.amount * 28 * _UNIT_MS["d"]
+
     # ── the grid ─────────────────────────────────────────────────────────────────────────────────────
 
     def ordinal(self, time: Times) -> Times:

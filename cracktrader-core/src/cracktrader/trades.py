@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cracktrader.bars import Bars, Flag
-from cracktrader.errors import DataError, InvalidRange, MalformedData
+from cracktrader.errors import DataError, MalformedData
 from cracktrader.events import Trade
 from cracktrader.interchange import (
     _floats,
@@ -20,9 +20,10 @@ from cracktrader.interchange import (
     _series_values,
     find_names,
 )
+from cracktrader.request import refuse_backwards
 from cracktrader.resampling import exact_sums, product_sums, rows_that_open
 from cracktrader.timeframe import Timeframe
-from cracktrader.times import TimeLike, isoformat, parse_time
+from cracktrader.times import TimeLike, parse_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,11 +76,7 @@ def bars_of_trades(
     """
     frame = Timeframe(timeframe)
     begin, stop = (None if bound is None else parse_time(bound) for bound in (start, end))
-    if begin is not None and stop is not None and stop < begin:
-        raise InvalidRange(
-            f"The range ends at {isoformat(stop)}, before it starts at {isoformat(begin)}.",
-            hint="`start` is inclusive, `end` is exclusive; `start` must not be later.",
-        )
+    refuse_backwards(begin, stop)
     time, columns, notes = _read(_columns_of(trades))
     notes = {**(provenance or {}), "resampled_from": "trades", **notes}
     if not len(time):

@@ -237,7 +237,6 @@ class _Fetching:
         request = self._request
         parts = self._pending or [Bars.empty(request.symbol, self._frame)]
         bars = Bars.concat(parts)
-        said = {name: value for part in parts for name, value in part.provenance.items()}
         end = max(end, self._cursor)
         if end > self._cursor or len(bars):
             whose = self._source.provenance
@@ -247,7 +246,7 @@ class _Fetching:
                 str(whose.get("plugin_version", "")), request.to_dict(), complete,
             )  # fmt: skip
             # Whatever a plugin notes is kept as JSON; what is none, as its text.
-            noted = json.loads(json.dumps({**self.ledger.provenance, **said, **whose}, default=str))
+            noted = json.loads(json.dumps({**self.ledger.provenance, **bars.provenance, **whose}, default=str))
             known = replace(self.ledger, provenance=noted)
             self.ledger = self._series.commit(known, bars.in_order(), fetch)
             self._cursor = end

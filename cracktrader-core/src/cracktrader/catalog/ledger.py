@@ -17,12 +17,14 @@ from cracktrader.catalog.intervals import BEGINNING, Interval, Intervals, inters
 from cracktrader.errors import CatalogDamaged, CatalogTooNew
 from cracktrader.timeframe import Timeframe
 
-__all__ = ["SCHEMA", "SETTLING", "Fetch", "File", "Ledger", "SeriesKey", "too_new"]
+__all__ = ["REPAIR", "SCHEMA", "SETTLING", "Fetch", "File", "Ledger", "SeriesKey", "too_new"]
 
 #: The version of everything in a catalog: layout, ledger and files. A newer one is not touched.
 SCHEMA: Final = 1
 #: A bar may still be corrected by the source for so long after its end, in milliseconds.
 SETTLING: Final = 3_600_000
+#: What to do about a ledger that is damaged or lost.
+REPAIR: Final = "Run: cracktrader catalog repair. It makes a new one from the data files."
 _FORMAT: Final = "cracktrader.catalog"
 #: More records than this are joined where neighbours agree in all but when.
 _MOST_FETCHES: Final = 400
@@ -183,9 +185,9 @@ class Ledger:
     def to_json(self) -> bytes:
         """The ledger as a file, with its own digest."""
         said = {
-            "files": [_row(file) for file in self.files],
-            "fetches": [_row(fetch) | {"start": None if fetch.start == BEGINNING else fetch.start} for fetch in self.fetches],
-            "revisions": [_row(file) for file in self.revisions],
+            "files": [asdict(file) for file in self.files],
+            "fetches": [asdict(fetch) | {"start": None if fetch.start == BEGINNING else fetch.start} for fetch in self.fetches],
+            "revisions": [asdict(file) for file in self.revisions],
             "incidents": [dict(incident) for incident in self.incidents],
             "provenance": dict(self.provenance),
         }
@@ -224,7 +226,7 @@ class Ledger:
         except (LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise CatalogDamaged(
                 f"{where} can't be read: {type(error).__name__}: {error}.",
-                hint="Run: cracktrader catalog repair. It makes a new one from the data files.",
+                hint=REPAIR,
             ) from error
 
 
@@ -234,10 +236,6 @@ def too_new(where: str, schema: object) -> CatalogTooNew:
         f"{where} was written by a newer version of cracktrader (schema {schema}; this one knows {SCHEMA}).",
         hint="Run: pip install --upgrade cracktrader-core",
     )
-
-
-def _row(record: File | Fetch) -> dict[str, Any]:
-    return asdict(record)
 
 
 def _digest(head: Mapping[str, Any], said: Mapping[str, Any]) -> str:

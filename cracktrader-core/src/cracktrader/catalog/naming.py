@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from cracktrader.timeframe import Timeframe
+from cracktrader.times import isoformat
 
 __all__ = ["identity_name", "name_of", "period_of", "periods", "timeframe_name"]
 
@@ -56,10 +57,9 @@ def period_of(timeframe: Timeframe) -> Timeframe:
 
 def periods(timeframe: Timeframe, time: int) -> str:
     """The name of the period that ``time`` lies in: ``2024-01``, or ``2024``."""
-    from cracktrader.times import isoformat
-
-    text = isoformat(period_of(timeframe).floor(time))
-    return text[: text.index("-", 1)] if period_of(timeframe).amount == 12 else text[: text.index("-", 1) + 3]
+    period = period_of(timeframe)
+    text = isoformat(period.floor(time))
+    return text[: text.index("-", 1)] if period.amount == 12 else text[: text.index("-", 1) + 3]
 
 
 def _hash(text: str) -> str:

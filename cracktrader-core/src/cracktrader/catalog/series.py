@@ -16,16 +16,15 @@ from cracktrader.bars import Bars, Flag
 from cracktrader.catalog import files
 from cracktrader.catalog.files import in_threads
 from cracktrader.catalog.intervals import BEGINNING, Interval, Intervals, intersect
-from cracktrader.catalog.ledger import SCHEMA, SETTLING, Fetch, File, Ledger, SeriesKey, too_new
+from cracktrader.catalog.ledger import REPAIR, SCHEMA, SETTLING, Fetch, File, Ledger, SeriesKey, too_new
 from cracktrader.catalog.naming import identity_name, name_of, period_of, periods, timeframe_name
 from cracktrader.catalog.store import FolderStore, Store
 from cracktrader.errors import CatalogDamaged, CatalogError, CatalogTooNew, CatalogUnwritable
-from cracktrader.times import isoformat
+from cracktrader.times import isoformat, now_ms
 
 __all__ = ["LEDGER", "QUARANTINE", "DamagedFile", "SeriesStore", "named", "read_ledger"]
 
 LEDGER: Final = "ledger.json"
-_REPAIR: Final = "Run: cracktrader catalog repair. It makes a new one from the data files."
 _DAMAGED: Final = "damaged"
 #: The names that files get: whatever else lies in the folder is not ours to delete.
 _NAMED: Final = 16  # so much of their digest
@@ -75,7 +74,7 @@ class SeriesStore:
             # The first ledger comes before the first file: where there is none now either, it was lost.
             found = self._ledger()
             if found is None:
-                raise CatalogDamaged(f"{self}/{LEDGER} is not there, though data files are.", hint=_REPAIR)
+                raise CatalogDamaged(f"{self}/{LEDGER} is not there, though data files are.", hint=REPAIR)
         return Ledger(self.key) if found is None else found
 
     def _ledger(self) -> Ledger | None:
@@ -357,7 +356,7 @@ def named(name: str, data: bytes | memoryview) -> bytes | memoryview:
 
 
 def _incident(file: str, reason: str, rows: int, lost: Intervals = ()) -> dict[str, Any]:
-    at = isoformat(time.time_ns() // 1_000_000)
+    at = isoformat(now_ms())
     return {"at": at, "file": file, "reason": reason, "rows": rows, "lost": [list(span) for span in lost]}
 
 

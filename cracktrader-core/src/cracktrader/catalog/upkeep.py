@@ -42,7 +42,7 @@ def select(catalog: Catalog, source: str = "*", symbol: str = "*", timeframe: st
         for series in _every(catalog)
         if all(map(fnmatchcase, (series.key.source, series.key.symbol, series.key.timeframe), (source, symbol, timeframe)))
     ]
-    return sorted(found, key=lambda one: (one.key.source, str(one.key.identity), one.key.symbol, one.key.timeframe.next(0)))
+    return sorted(found, key=lambda one: (one.key.source, str(one.key.identity), one.key.symbol, one.key.timeframe.shortest))
 
 
 def _every(catalog: Catalog) -> Iterator[SeriesStore]:

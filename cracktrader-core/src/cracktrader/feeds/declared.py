@@ -6,10 +6,11 @@ import inspect
 import warnings
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from cracktrader.bars import Bars
-from cracktrader.declarations import Declaration, Table, length, read_tables
+from cracktrader.declarations import Declaration, Table, read_tables
 from cracktrader.feeds.base import Feed
 from cracktrader.feeds.making import FEED_OPTIONS
 from cracktrader.loading import load
@@ -138,4 +139,5 @@ def _plan(table: Table, options: dict[str, str] | None) -> _Plan:
                 f"wants bars of {frame}, which can't be made of {base}.",
                 f"{base} is what is loaded, because it is the finest; timeframe = … names another to load, such as a finer one.",
             )
-    return _Plan(table.name, settings, of_feed, {f"{table.name}_{frame}": frame for frame in sorted(frames, key=length)})
+    named: dict[str, Timeframe | None] = {f"{table.name}_{frame}": frame for frame in sorted(frames, key=attrgetter("shortest"))}
+    return _Plan(table.name, settings, of_feed, named)

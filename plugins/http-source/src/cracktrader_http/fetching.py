@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin
 
-import numpy as np
-
 from cracktrader.bars import Bars
 from cracktrader.errors import InvalidOption, MalformedData, NotSupported, UnknownSymbol, UnsupportedTimeframe
 from cracktrader.request import BarRequest
@@ -118,7 +116,7 @@ class _Fetch:
 
     def _ask_range(self, start: int | None, end: int) -> Bars:
         bars = self._ask(self._wanted(start, end)).bars
-        inside = _within(bars, start, end)
+        inside = bars.between(start, end, unit="ms")
         if len(bars) and not len(inside):
             self._refuse_to_be_ignored(bars, start, end)
         return inside
@@ -155,7 +153,7 @@ class _Fetch:
 
     def _turns(self, start: int | None, end: int | None) -> Iterator[Bars]:
         for bars in in_turn(self._pages_in_turn(start, end), start, end, self._config.newest_first):
-            yield _within(bars, start, end)
+            yield bars.between(start, end, unit="ms")
 
     def _pages_in_turn(self, start: int | None, end: int | None) -> Iterator[Bars]:
         config = self._config
@@ -256,15 +254,6 @@ class _Fetch:
                 hint="Start there or later, or take a longer timeframe. A catalog keeps what was fetched in time.",
                 earliest=isoformat(oldest),
             )
-
-
-def _within(bars: Bars, start: int | None, end: int | None) -> Bars:
-    inside = np.ones(len(bars), np.bool_)
-    if start is not None:
-        inside &= bars.time >= start
-    if end is not None:
-        inside &= bars.time < end
-    return bars if inside.all() else bars[inside]
 
 
 def _spelled(template: str, values: dict[str, Any], symbol: str) -> str:

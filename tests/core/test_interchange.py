@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cracktrader.bars import PRICES, Bars
+from cracktrader.columns import find_columns
 from cracktrader.errors import ConfigurationError, DataError, InvalidOption, MalformedData, SourceNotFound
 from cracktrader.events import OHLCVCandle
-from cracktrader.interchange import atomic_path, find_columns, iter_bars, to_bars
+from cracktrader.interchange import atomic_path, iter_bars, to_bars
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import parse_time
 

@@ -19,10 +19,8 @@ import cracktrader
 
 CORE = "cracktrader"
 OURS = ("cracktrader_ccxt", "cracktrader_csv", "cracktrader_http", "cracktrader_sql")
-GROUND = {
-    f"{CORE}.{room}"
-    for room in ("_lazy", "bars", "errors", "events", "interchange", "request", "resampling", "timeframe", "times", "trades")
-}
+_GROUND = "_lazy bars columns errors events interchange request resampling timeframe times trades"
+GROUND = {f"{CORE}.{room}" for room in _GROUND.split()}
 
 
 def modules(package: str) -> dict[str, Path]:

@@ -14,7 +14,7 @@ import io
 import json
 import os
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +22,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cracktrader.bars import PRICES, Bars
-from cracktrader.errors import DataError, InvalidOption, InvalidTime, MalformedData, PluginDependencyMissing, SourceNotFound
+from cracktrader.columns import (
+    TIME_NAMES,
+    arrow_to_ms,
+    find_columns,
+    find_names,
+    floats,
+    is_frame,
+    named_once,
+    numbers,
+    objects_to_ms,
+    record_columns,
+    series_to_ms,
+    series_values,
+)  # fmt: skip
+from cracktrader.errors import DataError, InvalidOption, MalformedData, PluginDependencyMissing, SourceNotFound
 from cracktrader.events import OHLCVCandle
 from cracktrader.timeframe import Timeframe
-from cracktrader.times import EpochUnit, epoch_to_ms, parse_time
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,50 +47,14 @@ if TYPE_CHECKING:
 __all__ = ["TIME_NAMES", "atomic_path", "find_columns", "find_names", "from_parquet", "from_records", "iter_bars", "to_arrow",
            "to_bars", "to_csv", "to_pandas", "to_parquet", "to_sql"]  # fmt: skip
 
-#: Names under which sources keep a bar's opening time, best first; compared without case, blanks and signs.
-TIME_NAMES: Final = ("timestamp", "time", "opentime", "datetime", "date", "ts", "unix", "unixtime", "bartime", "t")
-_NAMES: Final = {
-    "open": ("open", "o", "openprice", "first"),
-    "high": ("high", "h", "highprice", "max"),
-    "low": ("low", "l", "lowprice", "min"),
-    "close": ("close", "c", "closeprice", "last"),
-    "volume": ("volume", "v", "vol", "basevolume", "volumebase", "tickvolume", "tickvol"),
-}
 _METADATA_KEY: Final = b"cracktrader"
-
-
-def find_columns(names: Iterable[object]) -> dict[str, str]:
-    """Which of ``names`` are the time, prices, volume and flags: ``{"time": "Open time", "open": "Open", …}``.
-
-    Only what is found is in the answer.
-    """
-    return find_names(names, {"time": TIME_NAMES, **_NAMES, "flags": ("flags",)})
-
-
-def find_names(names: Iterable[object], wanted: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Which of ``names`` stands for each of ``wanted``, whose aliases are compared without case, blanks and signs.
-
-    The first name of an alias list wins, and of two spellings of one name the plainest.
-    """
-    plain: dict[str, str] = {}
-    for name in map(str, names):
-        key = "".join(c for c in name.lower() if c.isalnum())
-        if key not in plain or name == key:
-            plain[key] = name
-    found: dict[str, str] = {}
-    for column, aliases in wanted.items():
-        for alias in aliases:
-            if alias in plain:
-                found[column] = plain[alias]
-                break
-    return found
 
 
 def iter_bars(data: Any, *, symbol: str, timeframe: str, source: str = "") -> Iterator[Bars]:
     """Whatever a source returned, as chunks of Bars; raises :class:`DataError` for what can't be bars."""
     if data is None:
         return
-    if isinstance(data, Bars) or _is_frame(data) or hasattr(data, "__arrow_c_stream__"):
+    if isinstance(data, Bars) or is_frame(data) or hasattr(data, "__arrow_c_stream__"):
         yield to_bars(data, symbol=symbol, timeframe=timeframe, source=source)
     elif isinstance(data, Iterable) and not isinstance(data, (str, bytes, Mapping)):
         for chunk in data:
@@ -101,15 +78,11 @@ def to_bars(data: Any, *, symbol: str | None = None, timeframe: str | None = Non
         changes = {"symbol": symbol, "source": source} | attributes
         wrong = {k: v for k, v in changes.items() if v and v != getattr(data, k)}
         return data.but(**wrong) if wrong else data
-    if _is_frame(data):
+    if is_frame(data):
         return _from_frame(data, symbol=symbol, timeframe=timeframe, source=source, **attributes)
     if hasattr(data, "__arrow_c_stream__"):
         return _from_stream(data, symbol=symbol, timeframe=timeframe, source=source, **attributes)
     raise _not_bars(data, source)
-
-
-def _is_frame(data: Any) -> bool:
-    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "columns")
 
 
 def _not_bars(data: Any, source: str) -> DataError:
@@ -128,9 +101,6 @@ def _same_timeframe(known: str | None, wanted: str | None) -> None:
         )
 
 
-# ── columns in ───────────────────────────────────────────────────────────────────────────────────────
-
-
 def _assemble(columns: Mapping[str, Any], times: NDArray[np.int64], *, symbol: str | None, timeframe: str | None,
               provenance: Mapping[str, Any] | None = None, **attributes: Any) -> Bars:  # fmt: skip
     """Bars of named columns of any case, and times that are already milliseconds."""
@@ -145,9 +115,9 @@ def _assemble(columns: Mapping[str, Any], times: NDArray[np.int64], *, symbol: s
             missing=missing,
         )
     noted = dict(provenance or {})
-    open, high, low, close = (_floats(found[name], columns[found[name]]) for name in PRICES)
+    open, high, low, close = (floats(found[name], columns[found[name]]) for name in PRICES)
     if "volume" in found:
-        volume = _floats(found["volume"], columns[found["volume"]])
+        volume = floats(found["volume"], columns[found["volume"]])
     else:
         volume = np.zeros(len(times))
         noted["volume"] = "the source has none; 0 stands in its place"
@@ -164,45 +134,10 @@ def _assemble(columns: Mapping[str, Any], times: NDArray[np.int64], *, symbol: s
     )  # fmt: skip
 
 
-def _floats(name: str, values: Any) -> NDArray[np.float64]:
-    try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        row = next((row for row, value in enumerate(values) if not _is_number(value)), None)
-        where = "" if row is None else f" in row {row}: {str(values[row])[:60]!r}"
-        raise MalformedData(
-            f"The column {name!r} holds something that is not a number{where} ({error}).", column=name, row=row
-        ) from error
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return value is None or float(value) is not None
-    except (TypeError, ValueError, OverflowError):
-        return False
-
-
-def _named_once(names: Iterable[object]) -> list[str]:
-    """The names as text; raises where one occurs twice, because then it is not known which is meant."""
-    texts = [str(name) for name in names]
-    if twice := next((name for at, name in enumerate(texts) if name in texts[:at]), None):
-        raise MalformedData(f"There are two columns called {twice!r}.", hint="Rename one, or leave it out.", column=twice)
-    return texts
-
-
-@contextlib.contextmanager
-def _malformed_times() -> Iterator[None]:
-    """In data, a time that can't be read is a fault of the data, not of the call."""
-    try:
-        yield
-    except InvalidTime as error:
-        raise MalformedData(error.message, hint=error.hint, **error.context) from error
-
-
 def _from_frame(frame: pd.DataFrame, *, source: str = "", **attributes: Any) -> Bars:
     import pandas as pd
 
-    columns: dict[str, Any] = dict(zip(_named_once(frame.columns), (series for _, series in frame.items()), strict=True))
+    columns: dict[str, Any] = dict(zip(named_once(frame.columns), (series for _, series in frame.items()), strict=True))
     if isinstance(frame.index, pd.DatetimeIndex):
         index: Any = frame.index
     else:
@@ -214,61 +149,8 @@ def _from_frame(frame: pd.DataFrame, *, source: str = "", **attributes: Any) -> 
             )
         index = columns.pop(name)
     # Copied: whoever has the frame may go on writing to it, and it would show here.
-    values = {name: np.array(_series_values(series)) for name, series in columns.items()}
-    return _assemble(values, np.array(_series_to_ms(index)), source=source, **attributes)
-
-
-def _series_values(series: Any) -> NDArray[Any]:
-    """A series as an array, what is missing as NaN; pandas' nullable and Arrow types have a missing value of their own."""
-    import pandas as pd
-
-    if pd.api.types.is_extension_array_dtype(series.dtype) and pd.api.types.is_numeric_dtype(series.dtype):
-        whole = pd.api.types.is_integer_dtype(series.dtype) and not series.isna().any()
-        values: NDArray[Any] = series.to_numpy(np.int64) if whole else series.to_numpy(np.float64, na_value=np.nan)
-        return values
-    plain: NDArray[Any] = series.to_numpy()
-    return plain
-
-
-def _series_to_ms(values: Any) -> NDArray[np.int64]:
-    """A pandas index or series of times as milliseconds; naive times are UTC."""
-    import pandas as pd
-
-    if values.isna().any():
-        raise MalformedData(f"The time in row {int(np.flatnonzero(values.isna())[0])} is missing.")
-    if pd.api.types.is_numeric_dtype(values.dtype):
-        with _malformed_times():
-            return epoch_to_ms(_series_values(values))
-    if not pd.api.types.is_datetime64_any_dtype(values.dtype):
-        # only what is of one kind: numbers among text pandas reads as nanoseconds
-        if pd.api.types.infer_dtype(values) not in ("datetime", "datetime64", "date", "string"):
-            return _objects_to_ms(values.tolist())
-        try:
-            values = pd.to_datetime(values, utc=True, format="ISO8601")
-        except (ValueError, TypeError):
-            return _objects_to_ms(values.tolist())  # slower, and says what it is that can't be read
-    index = pd.DatetimeIndex(values)
-    units: dict[str, EpochUnit] = {"s": "s", "ms": "ms", "us": "us", "ns": "ns"}
-    with _malformed_times():
-        return epoch_to_ms(index.asi8, units[index.unit])
-
-
-def _objects_to_ms(times: list[Any]) -> NDArray[np.int64]:
-    """Times of any kind, one by one; numbers all at once, so that one unit is told for all of them."""
-    with _malformed_times():
-        if times and all(isinstance(time, (int, float, np.number)) and not isinstance(time, bool) for time in times):
-            try:
-                whole = all(isinstance(time, (int, np.integer)) for time in times)
-                return epoch_to_ms(np.array(times, dtype=np.int64 if whole else np.float64))
-            except OverflowError as error:
-                raise MalformedData(f"{max(times, key=abs)} is not a time.") from error
-        parsed = np.empty(len(times), np.int64)
-        for row, time in enumerate(times):
-            try:
-                parsed[row] = parse_time(time)
-            except InvalidTime as error:
-                raise MalformedData(f"{error.message.removesuffix('.')} (row {row}).", hint=error.hint, row=row) from error
-        return parsed
+    values = {name: np.array(series_values(series)) for name, series in columns.items()}
+    return _assemble(values, np.array(series_to_ms(index)), source=source, **attributes)
 
 
 def _from_stream(data: Any, *, symbol: str | None, timeframe: str | None, source: str = "",
@@ -282,7 +164,7 @@ def _from_stream(data: Any, *, symbol: str | None, timeframe: str | None, source
     table = stream if isinstance(stream, pa.Table) else stream.read_all()
     known = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     _same_timeframe(known.get("timeframe"), timeframe)
-    names = _named_once(table.column_names)
+    names = named_once(table.column_names)
     found = find_columns(names)
     if "time" not in found:
         raise MalformedData(
@@ -298,26 +180,10 @@ def _from_stream(data: Any, *, symbol: str | None, timeframe: str | None, source
             values = table[name].cast(pa.string()).cast(pa.float64()) if pa.types.is_decimal(kind) else table[name]
             columns[name] = values.to_numpy()
     return _assemble(
-        columns, _arrow_to_ms(table[found["time"]]), symbol=symbol or known.get("symbol"),
+        columns, arrow_to_ms(table[found["time"]]), symbol=symbol or known.get("symbol"),
         timeframe=timeframe or known.get("timeframe"), source=source or known.get("source", ""),
         provenance=provenance or known.get("provenance"), **attributes,
     )  # fmt: skip
-
-
-def _arrow_to_ms(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    import pyarrow as pa
-
-    kind = column.type
-    if column.null_count:
-        raise MalformedData(f"The time in row {column.is_null().index(True).as_py()} is missing.")
-    with _malformed_times():
-        if pa.types.is_timestamp(kind):
-            return epoch_to_ms(column.cast(pa.int64()).to_numpy(), kind.unit)
-        if pa.types.is_date(kind):
-            return epoch_to_ms(column.cast(pa.timestamp("ms")).cast(pa.int64()).to_numpy(), "ms")
-        if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-            return epoch_to_ms(column.to_numpy())
-    return _objects_to_ms(column.to_pylist())
 
 
 def from_records(records: Iterable[Any], *, symbol: str, timeframe: str, **attributes: Any) -> Bars:
@@ -334,36 +200,14 @@ def from_records(records: Iterable[Any], *, symbol: str, timeframe: str, **attri
         columns: dict[str, Any] = {name: [row[name] for row in rows] for name in ("time", *PRICES, "volume", "flags")}
         times = np.array(columns.pop("time"), dtype=np.int64)  # milliseconds, whatever their magnitude
     else:
-        columns = _record_columns(rows)
+        columns = record_columns(rows)
         name = find_columns(columns).get("time")
         if name is None:
             raise MalformedData(f"There is no time in the rows; found: {', '.join(columns)}.")
-        times = _objects_to_ms(columns.pop(name))
+        times = objects_to_ms(columns.pop(name))
     return _assemble(
-        {name: _numbers(values) for name, values in columns.items()}, times, symbol=symbol, timeframe=timeframe, **attributes
+        {name: numbers(values) for name, values in columns.items()}, times, symbol=symbol, timeframe=timeframe, **attributes
     )
-
-
-def _record_columns(rows: list[Any]) -> dict[str, list[Any]]:
-    if all(isinstance(row, Mapping) for row in rows):
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return dict(zip(_named_once(names), ([row.get(name) for row in rows] for name in names), strict=True))
-    for at, row in enumerate(rows):
-        if isinstance(row, (str, bytes, Mapping)) or not isinstance(row, Collection) or len(row) != len(rows[0]):
-            raise MalformedData(
-                f"Row {at} can't be read as a bar: {str(row)[:60]!r}.",
-                hint="Give (time, open, high, low, close, volume) rows, mappings with those names, or candles: one kind.",
-                row=at,
-            )
-    return dict(zip(("time", *PRICES, "volume"), map(list, zip(*rows, strict=True)), strict=False))
-
-
-def _numbers(values: list[Any]) -> NDArray[Any]:
-    """The values of a column of records: float64 where all are numbers or None, otherwise as they are."""
-    if all(value is None or (isinstance(value, (int, float, np.number)) and not isinstance(value, bool)) for value in values):
-        with contextlib.suppress(OverflowError):
-            return np.array(values, dtype=np.float64)
-    return np.array([*values, None], dtype=object)[:-1]  # the None keeps numpy from looking into the values
 
 
 # ── columns out ──────────────────────────────────────────────────────────────────────────────────────

@@ -9,17 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cracktrader.bars import Bars, Flag
+from cracktrader.columns import find_names, floats, is_frame, named_once, record_columns, series_to_ms, series_values
 from cracktrader.errors import DataError, MalformedData
 from cracktrader.events import Trade
-from cracktrader.interchange import (
-    _floats,
-    _is_frame,
-    _named_once,
-    _record_columns,
-    _series_to_ms,
-    _series_values,
-    find_names,
-)
 from cracktrader.request import refuse_backwards
 from cracktrader.resampling import exact_sums, product_sums, rows_that_open
 from cracktrader.timeframe import Timeframe
@@ -121,7 +113,7 @@ def _columns_of(trades: Any) -> dict[str, Any]:
     """The columns of whatever trades came in, by the names of ``_NAMES``, as pandas series."""
     import pandas as pd
 
-    if _is_frame(trades):
+    if is_frame(trades):
         frame = trades
     elif hasattr(trades, "__arrow_c_stream__"):
         import pyarrow as pa
@@ -130,11 +122,11 @@ def _columns_of(trades: Any) -> dict[str, Any]:
             table = pa.table(trades)
         except (pa.ArrowInvalid, TypeError) as error:  # a stream of one column
             raise _no_trades(trades) from error
-        names = find_names(_named_once(table.column_names), _NAMES)
+        names = find_names(named_once(table.column_names), _NAMES)
         frame = table.select(list(names.values())).to_pandas(split_blocks=True, ignore_metadata=True)
     else:
         return _series_of(trades)
-    series = dict(zip(_named_once(frame.columns), (column for _, column in frame.items()), strict=True))
+    series = dict(zip(named_once(frame.columns), (column for _, column in frame.items()), strict=True))
     found = {part: series[name] for part, name in find_names(series, _NAMES).items()}
     if isinstance(frame.index, pd.DatetimeIndex):
         found["time"] = frame.index
@@ -152,13 +144,13 @@ def _series_of(trades: Any) -> dict[str, Any]:
         rows = list(trades)
         if wrong := next((row for row in rows if not isinstance(row, Mapping)), None):
             raise _no_trades(wrong)
-        columns = {**_record_columns(rows)} if rows else {"time": np.empty(0), "price": np.empty(0), "amount": np.empty(0)}
+        columns = {**record_columns(rows)} if rows else {"time": np.empty(0), "price": np.empty(0), "amount": np.empty(0)}
         if rows and all(isinstance(row, Trade) for row in rows):  # milliseconds, whatever their magnitude
             columns["time"] = np.array(columns["time"], dtype="datetime64[ms]")
     else:
         raise _no_trades(trades)
     try:
-        found = find_names(_named_once(columns), _NAMES)
+        found = find_names(named_once(columns), _NAMES)
         return {part: pd.Series(columns[name], copy=False) for part, name in found.items()}
     except (TypeError, ValueError) as error:
         raise MalformedData(f"The columns of these trades can't be read: {error}.") from error
@@ -185,9 +177,9 @@ def _read(found: Mapping[str, Any]) -> tuple[NDArray[np.int64], dict[str, NDArra
         raise MalformedData(f"The columns of these trades differ in length: {lengths}.")
     if "symbol" in found and found["symbol"].nunique(dropna=False) > 1:
         raise MalformedData("These are trades of more than one symbol.", hint="Make the bars of each by itself.")
-    time, moment = _series_to_ms(found["time"]), _moments(found["time"])
+    time, moment = series_to_ms(found["time"]), _moments(found["time"])
     columns: dict[str, NDArray[Any]] = {
-        part: _positive(part, _floats(part, _series_values(found[part]))) for part in ("price", "amount")
+        part: _positive(part, floats(part, series_values(found[part]))) for part in ("price", "amount")
     }
     for part, known in (("side", _BOUGHT), ("maker", _BOUGHT_BY_MAKER)):
         if part in found and "bought" not in columns and (bought := _bought(found[part], known)) is not None:
@@ -205,7 +197,7 @@ def _moments(times: Any) -> NDArray[Any] | None:
 
     if pd.api.types.is_datetime64_any_dtype(times.dtype):
         return pd.DatetimeIndex(times).asi8
-    return _series_values(times) if pd.api.types.is_numeric_dtype(times.dtype) else None
+    return series_values(times) if pd.api.types.is_numeric_dtype(times.dtype) else None
 
 
 def _positive(part: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -274,7 +266,7 @@ def _rows(moment: NDArray[Any], columns: Mapping[str, NDArray[Any]], ids: pd.Ser
 
 def _whole_numbers(ids: pd.Series) -> NDArray[Any] | None:
     """Ids as whole numbers, by which trades of one moment are ordered; None where they are something else."""
-    values = _series_values(ids)
+    values = series_values(ids)
     if values.dtype.kind in "iu":
         return values
     if values.dtype.kind == "f":

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from cracktrader.bars import PRICES
-from cracktrader.interchange import TIME_NAMES, find_columns
+from cracktrader.columns import TIME_NAMES, find_columns
 
 __all__ = ["LAYOUTS", "Roles", "Sample", "numeric_columns", "plain", "recognise"]
 

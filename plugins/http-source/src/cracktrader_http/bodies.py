@@ -14,8 +14,8 @@ import orjson
 from numpy.typing import NDArray
 
 from cracktrader.bars import PRICES
+from cracktrader.columns import find_columns
 from cracktrader.errors import MalformedData
-from cracktrader.interchange import find_columns
 
 __all__ = ["columns_of", "format_of", "parse_csv", "parse_json", "parse_ndjson", "parse_parquet", "rows_in"]
 

@@ -1,4 +1,4 @@
-"""The fast way: rows as Arrow, from the drivers that send them so, by a connection of their own where they need one."""
+"""The fast ways: rows as Arrow from the drivers that send them so, by a connection of their own if need be; or packed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from sqlalchemy.dialects.postgresql.base import PGCompiler, PGDialect
 from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 
 from cracktrader.errors import MalformedData, UnsupportedMode
+from cracktrader_sql import packing
+from cracktrader_sql.asking import Question
 from cracktrader_sql.config import SqlConfig
 from cracktrader_sql.database import Database
 from cracktrader_sql.failures import told
@@ -23,6 +25,8 @@ __all__ = ["Rows", "stream"]
 
 #: Fewer rows than this come sooner by the connection that is already there.
 _PAYS: Final = 20_000
+#: How many rows of SQLite share a batch: what stays in the processor's cache is read sooner.
+_SQLITE_ROWS: Final = 16_384
 
 Batches = Generator[pa.RecordBatch]
 
@@ -32,7 +36,7 @@ class _Ask(NamedTuple):
 
     database: Database
     connection: sa.Connection
-    statement: sa.Select[Any]
+    question: Question
     size: int
 
 
@@ -44,29 +48,32 @@ class Rows:
     how: str
 
 
-def stream(
-    database: Database, connection: sa.Connection, statement: sa.Select[Any], expected: int | None, config: SqlConfig
-) -> Rows:
-    """The rows of a statement: as Arrow where that can be and pays, which ``config.fast`` may settle.
+def stream(database: Database, connection: sa.Connection, asked: Question, expected: int | None, config: SqlConfig) -> Rows:
+    """The rows that were asked for, about ``expected`` of them: the fast way where there is one and it pays, which
+    ``config.fast`` may settle.
 
-    Raises :class:`UnsupportedMode` for ``fast="yes"`` where it can't be.
+    Raises :class:`UnsupportedMode` for ``fast="yes"`` where there is none.
     """
-    obstacle = _obstacle(database, expected, config)
+    obstacle = _obstacle(database, asked, expected, config)
     if not obstacle:
-        fetch = _FETCHERS[database.url.get_backend_name()]
-        return Rows(_columns(database, fetch(_Ask(database, connection, statement, config.chunk_size)), config), "Arrow")
+        fetch, how = _FETCHERS[database.url.get_backend_name()]
+        return Rows(_columns(database, fetch(_Ask(database, connection, asked, config.chunk_size)), config), how)
     if config.fast == "yes":
-        raise UnsupportedMode(f"Rows can't come as Arrow: {obstacle}.", hint="Leave out fast='yes'.", source="sql")
-    return Rows(stream_rows(connection, database.dialect, statement, config.chunk_size), f"rows: {obstacle}")
+        raise UnsupportedMode(f"There is no fast way: {obstacle}.", hint="Leave out fast='yes'.", source="sql")
+    return Rows(stream_rows(connection, database.dialect, asked.statement(), config.chunk_size), f"rows: {obstacle}")
 
 
-def _obstacle(database: Database, expected: int | None, config: SqlConfig) -> str:
-    """Why rows can't come as Arrow, or had better not; empty where nothing is in the way."""
+def _obstacle(database: Database, asked: Question, expected: int | None, config: SqlConfig) -> str:
+    """Why rows can't come the fast way, or had better not; empty where nothing is in the way."""
     backend = database.url.get_backend_name()
     if config.fast == "no":
         return "fast='no'"
     if backend not in _FETCHERS:
         return f"no driver for {backend} that sends Arrow is known"
+    if config.fast == "auto" and expected is not None and expected < _PAYS:
+        return f"for fewer than {_PAYS:,} the fast way would not pay"
+    if backend in _PACKED:
+        return packing.obstacle(asked)
     if backend != "duckdb":
         if config.engine is not None:
             return "an engine of yours is read through its own connections"
@@ -76,8 +83,6 @@ def _obstacle(database: Database, expected: int | None, config: SqlConfig) -> st
             return f'adbc-driver-{backend} is not installed (pip install "cracktrader-sql[fast]")'
         if backend == "postgresql" and (odd := set(database.url.query) - _LIBPQ):
             return f"{min(odd)!r} in the url is for the usual driver only"
-    if config.fast == "auto" and expected is not None and expected < _PAYS:
-        return f"for fewer than {_PAYS:,} it would not pay"
     return ""
 
 
@@ -109,18 +114,19 @@ _LIBPQ: Final = {
 def _from_sqlite(ask: _Ask) -> Batches:
     import adbc_driver_sqlite.dbapi as driver
 
-    compiled = ask.statement.compile(dialect=SQLiteDialect(paramstyle="qmark"))
-    values = [compiled.params[name] for name in compiled.positiontup or ()]
     path = str(ask.database.url.database)
     uri = path if path.startswith("file:") else f"file:{_quoted(path)}?mode=ro"
     with driver.connect(uri) as own, own.cursor() as cursor:
-        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(min(ask.size, 65_536))})
+        cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(min(ask.size, _SQLITE_ROWS))})
         busy = round(ask.database.config.connect_timeout * 1000)
         cursor.execute(f"PRAGMA busy_timeout = {busy}")
         cursor.fetchall()
-        cursor.execute(str(compiled), values)
-        reader = cursor.fetch_record_batch()
+        kinds = _kinds(ask.question)
+        reader = _executed(cursor, ask.question.statement())
         try:
+            if any(field.type not in known for field, known in zip(reader.schema, kinds, strict=True) if known):
+                reader = _executed(cursor, _with_kinds(ask.question, kinds))
+                yield next(reader).slice(1)
             yield from reader
         except (driver.Error, pa.ArrowException, OSError) as error:
             if "mismatch" not in str(error).lower():
@@ -129,6 +135,38 @@ def _from_sqlite(ask: _Ask) -> Batches:
                 f"A column holds values of more than one kind: {' '.join(str(error).split())[:200]}.",
                 hint="Repair the rows; or read them one by one, where text that holds a number counts as one: fast='no'.",
             ) from error
+
+
+def _executed(cursor: Any, statement: sa.Select[Any] | sa.CompoundSelect[Any]) -> pa.RecordBatchReader:
+    compiled = statement.compile(dialect=SQLiteDialect(paramstyle="qmark"))
+    cursor.execute(str(compiled), [compiled.params[name] for name in compiled.positiontup or ()])
+    return cursor.fetch_record_batch()
+
+
+def _kinds(asked: Question) -> list[tuple[pa.DataType, ...]]:
+    """Of what kinds the columns of a question may be sent; of any, where nothing is said."""
+    series = asked.series
+    free = {series.relation.columns.get(role) for role in ("side", "id")} if series.is_of_trades else set()
+    whole = {series.relation.columns.get("flags")}
+    kinds: list[tuple[pa.DataType, ...]] = [()]
+    for name in series.columns:
+        number = (pa.float64(), pa.int64()) if name in whole else (pa.float64(),)
+        kinds.append(() if name in free else (pa.string(),) if series.is_text(name) else number)
+    return kinds
+
+
+def _with_kinds(asked: Question, kinds: list[tuple[pa.DataType, ...]]) -> sa.CompoundSelect[Any]:
+    """The rows of a question after one without a time, from which the driver sees of what kinds they are.
+
+    It tells that from the first rows, which may all be whole numbers, or missing, where others are not. A value of another
+    kind is an error then. A cast would make 0.0 of it, and to ask for each value's kind takes half as long as to read it.
+    """
+    wanted = asked.unordered()
+    said = {pa.float64(): "0.0", pa.string(): "'0'"}
+    texts = [said[known[0]] if known else "NULL" for known in kinds]
+    first: list[sa.Label[Any]] = [sa.literal_column(text).label(f"c{number}") for number, text in enumerate(texts)]
+    union = sa.union_all(sa.select(*first), sa.select(*wanted.columns))
+    return union.order_by(*(union.selected_columns[name] for name in asked.order))
 
 
 def _quoted(path: str) -> str:
@@ -156,7 +194,7 @@ def _from_postgresql(ask: _Ask) -> Batches:
 
     dialect: Any = PGDialect()  # type: ignore[no-untyped-call]
     dialect.statement_compiler = _SettingsCompiler
-    compiled = ask.statement.compile(dialect=dialect)
+    compiled = ask.question.statement().compile(dialect=dialect)
     settings: dict[str, str] = getattr(compiled, "settings", {})
     values = {setting: compiled.params[name] for name, setting in settings.items()}
     url = ask.database.url.set(drivername="postgresql").update_query_dict(
@@ -180,7 +218,7 @@ def _as_setting(value: Any) -> str:
 
 
 def _from_duckdb(ask: _Ask) -> Batches:
-    compiled = ask.statement.compile(dialect=ask.connection.dialect)
+    compiled = ask.question.statement().compile(dialect=ask.connection.dialect)
     values = [compiled.params[name] for name in compiled.positiontup or ()]
     with closing(_raw(ask.connection).duplicate()) as own:  # one connection holds one answer at a time
         relation = own.sql(str(compiled), params=values)
@@ -194,4 +232,12 @@ def _raw(connection: sa.Connection) -> Any:
     return connection.connection.driver_connection
 
 
-_FETCHERS: Final = {"sqlite": _from_sqlite, "postgresql": _from_postgresql, "duckdb": _from_duckdb}
+def _from_mysql(ask: _Ask) -> Batches:
+    return packing.packed(ask.connection, ask.database.dialect, ask.question, ask.size)
+
+
+_FETCHERS: Final = {
+    "sqlite": (_from_sqlite, "Arrow"), "postgresql": (_from_postgresql, "Arrow"), "duckdb": (_from_duckdb, "Arrow"),
+    "mysql": (_from_mysql, "packed text"), "mariadb": (_from_mysql, "packed text"),
+}  # fmt: skip
+_PACKED: Final = {"mysql", "mariadb"}

@@ -49,10 +49,14 @@ class Clock:
         slack = (-_DAY, 2 * _DAY) if self.kind == "text" else (0, 0)
         return tuple(None if time is None else self._bound(time + more) for time, more in zip((start, end), slack, strict=True))  # type: ignore[return-value]
 
+    def units(self, time: int) -> int:
+        """A stretch of so many milliseconds in the unit of epoch times, rounded up."""
+        multiply, divide = _PER_MS[self.unit or "ms"]
+        return -(-time * multiply // divide)
+
     def _bound(self, time: int) -> Any:
         if self.kind == "epoch":
-            multiply, divide = _PER_MS[self.unit or "ms"]
-            return -(-time * multiply // divide)
+            return self.units(time)
         if self.kind == "text":
             return isoformat(time)[:10]
         moment = _EPOCH + dt.timedelta(milliseconds=time)

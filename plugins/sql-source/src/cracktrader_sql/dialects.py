@@ -90,11 +90,10 @@ class Sqlite(Dialect):
         return column.collate("BINARY")
 
     def number(self, column: sa.ColumnElement[Any], *, text: bool) -> sa.ColumnElement[Any]:
-        # What is not of the column's kind stays that, or turns into a blob, to be noticed: as a REAL it would be 0.0.
-        kind = sa.func.typeof(column)
-        if text:
-            return sa.case((kind.in_(_literals("text", "null")), column), else_=sa.literal_column("x'00'"))
-        return sa.case((kind.in_(_literals("text", "blob")), column), else_=sa.cast(column, sa.REAL))
+        if not text:
+            return column
+        # what is not of the column's kind turns into a blob, to be noticed
+        return sa.case((sa.func.typeof(column).in_(_literals("text", "null")), column), else_=sa.literal_column("x'00'"))
 
 
 class Postgres(Dialect):
@@ -122,6 +121,10 @@ class Postgres(Dialect):
         return sa.cast(column, sa.Double)  # NUMERIC takes twice as long, and some drivers send it as text
 
 
+#: How long a text of many rows may be, in MariaDB and MySQL; as long as what they send at once.
+_LONGEST_TEXT: Final = 16 << 20
+
+
 class MySql(Dialect):
     """MariaDB and MySQL."""
 
@@ -136,13 +139,13 @@ class MySql(Dialect):
     @contextmanager
     def reading(self, connection: sa.Connection, config: SqlConfig) -> Iterator[None]:
         # TIMESTAMP columns are sent in the zone of the session; an engine of the user's gets its own back.
-        settings: dict[str, Any] = {"time_zone": "+00:00"}
+        settings: dict[str, Any] = {"time_zone": "+00:00", "group_concat_max_len": _LONGEST_TEXT}
         if config.timeout is not None:
             if getattr(connection.dialect, "is_mariadb", False):
                 settings["max_statement_time"] = config.timeout
             else:
                 settings["max_execution_time"] = round(config.timeout * 1000)
-        before = {name: connection.exec_driver_sql(f"SELECT @@SESSION.{name}").scalar() for name in settings}
+        known = connection.exec_driver_sql(f"SELECT {', '.join(f'@@SESSION.{name}' for name in settings)}").one()
         connection.rollback()
         connection.exec_driver_sql("SET TRANSACTION READ ONLY")  # of the one that begins now
         _set(connection, settings)
@@ -150,7 +153,7 @@ class MySql(Dialect):
             yield
         finally:
             if not connection.closed and not connection.invalidated:
-                _set(connection, before)
+                _set(connection, dict(zip(settings, known, strict=True)))
 
     def abandon(self, connection: sa.Connection, result: sa.CursorResult[Any]) -> None:
         # Its drivers would read the rest, however long that is, and complain where the connection is gone.
@@ -196,8 +199,8 @@ def dialect_of(name: str) -> Dialect:
 
 
 def _set(connection: sa.Connection, settings: Mapping[str, Any]) -> None:
-    for name, value in settings.items():  # the names are ours; values can be bound
-        connection.execute(sa.text(f"SET SESSION {name} = :value"), {"value": value})
+    names = ", ".join(f"SESSION {name} = :{name}" for name in settings)  # the names are ours; values can be bound
+    connection.execute(sa.text(f"SET {names}"), settings)
 
 
 def _literals(*words: str) -> list[sa.ColumnClause[Any]]:

@@ -8,13 +8,13 @@ from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
-import sqlalchemy as sa
 
 from cracktrader.bars import PRICES, Bars
 from cracktrader.errors import NotSupported, TemporarySourceError, UnsupportedTimeframe
 from cracktrader.request import BarRequest
 from cracktrader.timeframe import TIMEFRAMES, Timeframe
 from cracktrader_sql.arrow import stream
+from cracktrader_sql.asking import question
 from cracktrader_sql.config import SqlConfig
 from cracktrader_sql.database import Database
 from cracktrader_sql.relation import find_relation
@@ -86,9 +86,9 @@ def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generat
             return
         frame = None if config.trades else timeframe_of(connection, series, config)
         _refuse_other_bars(series, frame, request)
-        statement = _statement(series, database, config, request)
+        asked = question(series, database.dialect, config, request)
         begun = clock_time.monotonic()
-        rows = stream(database, connection, statement, _expected(series, request), config)
+        rows = stream(database, connection, asked, _expected(series, request), config)
         notes = list(series.notes)
         with closing(rows.chunks) as chunks:
             if config.trades:
@@ -101,37 +101,9 @@ def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generat
                 yield _bars(columns, series, request, _about(series, rows.how, notes))
 
 
-def _statement(series: Series, database: Database, config: SqlConfig, request: BarRequest) -> sa.Select[Any]:
-    """The one SELECT that both ways of reading send: time, roles and further columns, in order, no more than is wanted."""
-    relation, dialect = series.relation, database.dialect
-    time = relation.column("time")
-    values: list[sa.ColumnElement[Any]] = []
-    for name in [*(relation.columns[role] for role in series.roles), *series.extra]:
-        column: sa.ColumnClause[Any] = sa.column(name)
-        plain = config.trades and name in (relation.columns.get("side"), relation.columns.get("id"))
-        values.append(column if plain else dialect.number(column, text=series.is_text(name)))
-    columns = [time.label("c0"), *(value.label(f"c{number}") for number, value in enumerate(values, 1))]
-    statement = sa.select(*columns).select_from(relation.source).where(*series.conditions)
-    bounds = series.clock.bounds(request.start, request.end)
-    start, end = bounds or (None, None)
-    if start is not None:
-        statement = statement.where(time >= start)
-    if end is not None:
-        statement = statement.where(time < end)
-    order = [time, relation.column("id")] if config.trades and relation.has("id") else [time]
-    exact = series.clock.kind not in ("text", "opaque") or (request.start is None and request.end is None)
-    if request.limit is None or config.trades or not exact:
-        return statement.order_by(*order)
-    if request.start is not None:
-        return statement.order_by(*order).limit(request.limit)
-    latest = statement.order_by(time.desc()).limit(request.limit).subquery("latest")
-    return sa.select(*latest.columns).order_by(latest.columns[0])
-
-
 def _bars(columns: Columns, series: Series, request: BarRequest, provenance: dict[str, Any]) -> Bars:
     times = series.clock.to_ms(columns[0])
-    names = [*(series.relation.columns[role] for role in series.roles), *series.extra]
-    values = [numbers(name, column, text=series.is_text(name)) for name, column in zip(names, columns[1:], strict=True)]
+    values = [numbers(name, column, text=series.is_text(name)) for name, column in zip(series.columns, columns[1:], strict=True)]
     known = dict(zip(series.roles, values, strict=False))
     if "volume" not in known:
         known["volume"] = np.zeros(len(times))

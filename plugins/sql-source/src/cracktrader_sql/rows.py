@@ -19,9 +19,9 @@ __all__ = ["Columns", "numbers", "stream_rows"]
 Columns = Sequence[Any]
 
 
-def stream_rows(connection: sa.Connection, dialect: Dialect, statement: sa.Select[Any], size: int) -> Generator[Columns]:
+def stream_rows(connection: sa.Connection, dialect: Dialect, statement: sa.Executable, size: int) -> Generator[Columns]:
     """The rows of a statement, at most ``size`` at a time, by a cursor on the server where the driver has one."""
-    result = connection.execute(statement.execution_options(yield_per=size))
+    result = connection.execute(statement, execution_options={"yield_per": size})
     whole = False
     try:
         for part in result.partitions():

@@ -45,10 +45,20 @@ class Series:
         return isinstance(self.first[column], str) or isinstance(self.last[column], str)
 
     @property
+    def is_of_trades(self) -> bool:
+        """Whether the rows are trades, not bars."""
+        return self.relation.has("price") and not self.relation.has("close")
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """What is read of each row, besides its time and the further columns."""
-        wanted = ("price", "amount", "side", "id") if self.relation.has("price") and not self.relation.has("close") else ()
+        wanted = ("price", "amount", "side", "id") if self.is_of_trades else ()
         return tuple(role for role in wanted or (*PRICES, "volume", "flags") if self.relation.has(role))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that are read besides the time: those of the roles, then the further ones."""
+        return (*(self.relation.columns[role] for role in self.roles), *self.extra)
 
 
 def find_series(connection: sa.Connection, dialect: Dialect, config: SqlConfig, request: BarRequest) -> Series | None:

@@ -1,0 +1,293 @@
+"""From a request for bars to pages of candles of an exchange, and back to bars."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+
+from cracktrader.bars import Bars
+from cracktrader.errors import (
+    CracktraderError,
+    MalformedData,
+    NotSupported,
+    PermanentSourceError,
+    TemporarySourceError,
+    UnsupportedTimeframe,
+)
+from cracktrader.request import BarRequest
+from cracktrader.timeframe import Timeframe
+from cracktrader.times import isoformat
+from cracktrader_ccxt.candles import Candles, Columns, Page, page_of
+from cracktrader_ccxt.config import CcxtConfig
+from cracktrader_ccxt.desk import Desk
+from cracktrader_ccxt.facts import Answers, facts_of
+from cracktrader_ccxt.markets import kind_of
+from cracktrader_ccxt.pager import Pager, latest, windows
+from cracktrader_ccxt.patience import Patience
+
+__all__ = ["Fetch", "timeframes_of"]
+
+#: Before this there was no exchange to have candles of.
+_EARLIEST: Final = 1_262_304_000_000  # 2010
+#: A page of an exchange that sends nothing but its latest candles ends within so many bars of the present.
+_PRESENT: Final = 3
+
+
+def timeframes_of(desk: Desk, odd: Mapping[str, set[str]] | None = None) -> dict[Timeframe, str]:
+    """The timeframes that an exchange has, in its own spelling; without those whose bars turned out to open elsewhere."""
+    known: dict[Timeframe, str] = {}
+    for spelled in desk.exchange.timeframes or {}:
+        try:
+            known.setdefault(Timeframe(spelled), spelled)
+        except CracktraderError:  # one that the core has no word for
+            continue
+    for frame in (odd or {}).get(desk.name, ()):
+        known.pop(Timeframe(frame), None)
+    return known
+
+
+class Fetch:
+    """One request, from its first page to its last."""
+
+    def __init__(self, config: CcxtConfig, desk: Desk, request: BarRequest, odd: dict[str, set[str]]) -> None:
+        self._config, self._desk, self._request, self._odd = config, desk, request, odd
+        self._stopped = threading.Event()
+        self._deadline = None if config.time_limit is None else time.monotonic() + config.time_limit
+        self._frame = request.timeframe
+        self._known = timeframes_of(desk, odd)
+        self._market = desk.markets.find(request.symbol, self._patience())
+        self._spelled = self._spelling()
+        kind = kind_of(self._market)
+        self._facts = facts_of(desk.exchange, kind)
+        limit = (self._facts.limit or {})[kind]
+        self._early = self._facts.early
+        size = min(config.batch_size or limit, limit)
+        if size > 1:
+            size -= min(self._early, size - 1)
+        self._candles = self._of(self._frame, self._spelled)
+        self._closed = self._closed_end()
+        answers: Answers = "window" if self._facts.depth else self._facts.answers
+        self._pager = Pager(self._page, self._frame, answers, size, self._too_late)
+        self._notes: list[str] = []
+        self._provenance = {
+            "exchange": desk.name, "market": self._market.get("id"), "market_type": self._market.get("type"),
+            "volume_unit": self._facts.volume_unit(kind),
+        }  # fmt: skip
+
+    # ── the range ────────────────────────────────────────────────────────────────────────────────────
+
+    def bars(self) -> Iterator[Bars]:
+        """The bars of the request, oldest first."""
+        request = self._request
+        end = self._closed if request.end is None else min(request.end, self._closed)
+        reached = request.start
+        try:
+            for columns in self._columns(end):
+                bars = self._bars(columns)
+                if len(bars):
+                    reached = int(self._frame.next(int(bars.time[-1])))
+                    yield bars
+        except (TemporarySourceError, PermanentSourceError, MalformedData) as error:
+            raise self._with_what_is_missing(error, reached, end) from None
+        finally:
+            self._stopped.set()  # given up half-way: what still waits for its turn goes home
+
+    def _columns(self, end: int) -> Iterator[Columns]:
+        request = self._request
+        if request.start is None and request.limit is not None:
+            yield from latest(self._range, self._frame, end, request.limit, self._beginning)
+            return
+        start = self._beginning() if request.start is None else self._not_before_what_is_kept(request.start, end)
+        if request.limit is not None:
+            yield from self._head(start, end, request.limit)
+        elif start < end:
+            yield from self._range(start, end)
+
+    def _head(self, start: int, end: int, limit: int) -> Iterator[Columns]:
+        """The first ``limit`` rows from a start on, and perhaps some after them."""
+        while limit > 0 and start < end:
+            stop = min(end, int(self._frame.opening(self._frame.ordinal(start) + max(limit, 2))))
+            for columns in self._range(start, stop):
+                limit -= len(columns[0])
+                yield columns
+            start = stop
+
+    def _range(self, start: int, end: int) -> Iterator[Columns]:
+        """The rows of a range: window by window, some of them worked on ahead."""
+        parts = windows(self._frame, start, end, lambda: self._pager.size)
+        for found in self._side_by_side(self._pager.window, parts):
+            yield from found
+
+    def _side_by_side(self, work: Callable[[Any], Any], items: Iterator[Any]) -> Iterator[Any]:
+        """The results in the order of the items."""
+        width = self._config.concurrency
+        first = next(items, None)
+        second = next(items, None)
+        if width == 1 or second is None:
+            yield from (work(item) for item in (first, second) if item is not None)
+            yield from map(work, items)
+            return
+        pool = ThreadPoolExecutor(width, thread_name_prefix="cracktrader-ccxt")
+        ahead: deque[Future[Any]] = deque()
+        try:
+            ahead += [pool.submit(work, first), pool.submit(work, second)]
+            for item in items:
+                ahead.append(pool.submit(work, item))
+                if len(ahead) >= 2 * width:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            self._stopped.set() if ahead else None
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _closed_end(self) -> int:
+        """Where the bars end that are over, by the exchange's clock."""
+        return int(self._frame.floor(self._desk.clock.now(self._patience()) - self._facts.grace))
+
+    def _beginning(self) -> int:
+        """Where the exchange's history of this market begins, or somewhat before."""
+        if self._facts.depth is not None:
+            return self._oldest_kept(self._facts.depth)
+        if self._facts.answers == "first":
+            page = self._page(0, self._closed, limit=1)
+            return self._closed if page.first is None else int(self._frame.floor(page.first))
+        frame, spelled = max(self._known.items(), key=lambda item: item[0].shortest)
+        candles = self._of(frame, spelled)
+        for span in windows(frame, int(frame.ceil(_EARLIEST)), self._closed, lambda: self._pager.size):
+            page = self._page(*span, candles=candles)
+            if page.first is not None:
+                return int(self._frame.floor(page.first))
+        return self._closed
+
+    def _oldest_kept(self, depth: int) -> int:
+        return int(self._frame.opening(self._frame.ordinal(self._closed) - depth + 1))
+
+    def _not_before_what_is_kept(self, start: int, end: int) -> int:
+        depth = self._facts.depth
+        if depth is not None and start < end and start < (oldest := self._oldest_kept(depth)):
+            raise self._gone(oldest, f"{self._desk.name} keeps the last {depth:,} candles of a timeframe")
+        return start
+
+    def _gone(self, oldest: int, why: str) -> NotSupported:
+        trades = self._desk.exchange.has.get("fetchTrades")
+        return NotSupported(
+            f"{why}: of {self._request.symbol} {self._frame} those from {isoformat(oldest)} on, and bars from"
+            f" {'the first one' if self._request.start is None else isoformat(self._request.start)} on were asked for.",
+            hint="Start there or later, or take a longer timeframe. A catalog keeps what was fetched in time."
+            + (" Where the exchange has all trades, from_trades=True makes the bars of them." if trades else ""),
+            earliest=isoformat(oldest),
+            symbol=self._request.symbol,
+        )
+
+    # ── one page ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _page(self, start: int, end: int, *, candles: Candles | None = None, limit: int | None = None) -> Page:
+        """What the exchange sends of ``[start, end)``, asked for from somewhat earlier where it may leave out the first."""
+        candles = candles or self._candles
+        frame = candles.frame
+        since, count = start, frame.ordinal(end - 1) - frame.ordinal(start) + 1
+        for _ in range(self._early):
+            since = max(0, int(frame.previous(since)))
+            count += 1
+        self._check_deadline()
+        columns = candles.ask(since, limit or count, self._patience(), lambda: self._told(frame, start, end))
+        return page_of(self._on_grid(columns, frame), start, end)
+
+    def _on_grid(self, columns: Columns, frame: Timeframe) -> Columns:
+        """The rows as they are; raises where all of them open elsewhere than the bars of this timeframe do."""
+        times = columns[0]
+        if len(times) > 1 and frame == self._frame and not (frame.floor(times) == times).any():
+            self._odd.setdefault(self._desk.name, set()).add(str(frame))
+            raise UnsupportedTimeframe(
+                f"The {frame} candles of {self._desk.name} open at other times than {frame} bars do, such as"
+                f" {isoformat(int(times[0]))} instead of {isoformat(int(frame.floor(int(times[0]))))}.",
+                hint="Bars of a shorter timeframe that divides it can be put together on the calendar grid.",
+                timeframe=str(frame),
+            )
+        return columns
+
+    def _too_late(self, page: Page, start: int) -> Answers:
+        """Whether an exchange that sent only later bars than were asked for has none, or has not heard the start."""
+        frame, first, last = self._frame, page.first or 0, page.last or 0
+        if self._pager.answers == "latest":
+            raise self._gone(first, f"{self._desk.name} sends its latest {page.rows:,} candles whatever it is asked for")
+        if last < frame.opening(frame.ordinal(self._closed) - _PRESENT):
+            return "first"  # it goes on from there in the past: so it has looked for the start
+        before = int(frame.opening(frame.ordinal(start) - self._pager.size))
+        earlier = self._page(max(0, before), start)
+        if len(earlier):
+            return self._pager.answers  # it has bars before: there is a gap
+        longer = max((one for one in self._known if one != frame), key=lambda one: one.shortest, default=frame)
+        if longer.shortest > frame.shortest:
+            older = self._page(int(longer.floor(start)), first, candles=self._of(longer, self._known[longer]))
+            if older.first is not None and longer.next(older.first) <= first:
+                raise self._gone(first, f"{self._desk.name} gave its latest {page.rows:,} candles, whatever it was asked for")
+            return "first"
+        if page.rows >= self._pager.size:
+            raise self._gone(first, f"{self._desk.name} gave its latest {page.rows:,} candles, whatever it was asked for")
+        self._notes.append(f"The answer begins at {isoformat(first)}; whether there were earlier bars is not known.")
+        return "first"
+
+    def _of(self, frame: Timeframe, spelled: str) -> Candles:
+        return Candles(self._desk, self._market, frame, spelled, self._facts.raw, self._config.params)
+
+    def _spelling(self) -> str:
+        if self._frame not in self._known:
+            has = ", ".join(self._known) or "none"
+            raise UnsupportedTimeframe(
+                f"{self._desk.name} has no {self._frame} candles. It has: {has}.",
+                hint="Choose one of them; where one divides it, the bars are put together of those.",
+                timeframe=str(self._frame),
+            )
+        return self._known[self._frame]
+
+    # ── bars ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _bars(self, columns: Columns) -> Bars:
+        """The closed bars of a page."""
+        closed = self._closed
+        times, *prices, volume = columns
+        stop = int(np.searchsorted(times, closed))
+        if stop < len(times):
+            times, prices, volume = times[:stop], [column[:stop] for column in prices], volume[:stop]
+        provenance: dict[str, Any] = dict(self._provenance)
+        if len(volume) and np.isnan(volume).all():
+            volume = np.zeros(len(volume))
+            provenance["volume_unit"] = "the exchange sends none; 0 stands in its place"
+        if self._notes:
+            provenance["notes"] = list(self._notes)
+        open, high, low, close = prices
+        return Bars(times, open, high, low, close, volume, symbol=self._request.symbol, timeframe=self._frame,
+                    provenance=provenance)  # fmt: skip
+
+    # ── patience and errors ──────────────────────────────────────────────────────────────────────────
+
+    def _patience(self) -> Patience:
+        config = self._config
+        return Patience(retries=config.retries, backoff=config.backoff, budget=config.budget, stopped=self._stopped)
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TemporarySourceError(
+                f"{self._desk.name}, {self._request}: the time limit of {self._config.time_limit:g} s is over.",
+                hint="Load again: what came is kept where there is a catalog, and the rest is fetched. Or raise time_limit.",
+            )
+
+    def _told(self, frame: Timeframe, start: int, end: int) -> str:
+        return f"{self._desk.name}, {self._request.symbol} {frame} from {isoformat(start)} to {isoformat(end)}"
+
+    def _with_what_is_missing(self, error: CracktraderError, reached: int | None, end: int) -> CracktraderError:
+        missing = {"missing_end": isoformat(end)}
+        since = "the beginning"
+        if reached is not None:
+            since = missing["missing_start"] = isoformat(reached)
+        return type(error)(
+            f"{error.message} Bars from {since} to {isoformat(end)} are missing.", hint=error.hint, **{**error.context, **missing}
+        )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from cracktrader.timeframe import Timeframe
 from cracktrader_ccxt.simulator.pages import Rows
 
 __all__ = ["JSON", "Answer", "Dialect", "Page", "Question", "Refused"]
@@ -15,12 +16,18 @@ JSON: Final = "application/json;charset=UTF-8"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request: its path, its query, the exchange's time when it came, and that time as the exchange says it."""
+    """A request: ``now`` is the exchange's time when it came, ``says`` that time as the exchange tells it."""
 
     path: str
     query: Mapping[str, str]
+    headers: Mapping[str, str]
     now: int
     says: int
+    late: int | None = None
+
+    def bars_at(self, frame: Timeframe) -> int:
+        """The time as bars are concerned: where they are late, they are closed and that many milliseconds old."""
+        return self.now if self.late is None else frame.floor(self.now + 1 - self.late) - 1
 
 
 @dataclass(slots=True)
@@ -40,7 +47,6 @@ class Page:
     rows: list[Rows]
     before: bytes = b"["
     after: bytes = b"]"
-    closes: int | None = None  #: When the last of the rows closes, where they are bars.
 
     def joined(self) -> bytes:
         """The body; each row ends with a comma, the last one's is dropped."""

@@ -13,15 +13,25 @@ import pyarrow.compute as pc
 from cracktrader.synthetic import Candles
 from cracktrader.timeframe import Timeframe
 from cracktrader_ccxt.simulator.answers import Answer, Page, Question, Refused
-from cracktrader_ccxt.simulator.pages import Pages, decimals, scaled
-from cracktrader_ccxt.simulator.venue import Steps, Venue
+from cracktrader_ccxt.simulator.binance_data import DIGITS, Writer, encode_aggregates, encode_trades
+from cracktrader_ccxt.simulator.book import book, day
+from cracktrader_ccxt.simulator.pages import Pages, decimals, encoded, scaled
+from cracktrader_ccxt.simulator.venue import IDS, Steps, Trades, Venue
 
 __all__ = ["INTERVALS", "Binance", "encode_klines", "market_id"]
 
 INTERVALS: Final = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
-#: Everything is written with this many decimals, as the exchange does.
-DIGITS: Final = 8
-_EVER: Final = 1 << 52
+_EVER: Final = 1 << 47
+#: What ccxt asks for besides, when it has credentials or is told to load all kinds of markets.
+_ELSEWHERE: Final = {
+    "/sapi/v1/system/status": b'{"status":0,"msg":"normal"}',
+    "/sapi/v1/capital/config/getall": b"[]",
+    "/sapi/v1/margin/allPairs": b"[]",
+    "/sapi/v1/margin/isolated/allPairs": b"[]",
+    "/dapi/v1/exchangeInfo": b'{"symbols":[]}',
+    "/eapi/v1/exchangeInfo": b'{"optionSymbols":[]}',
+}
+_SPOT_ONLY: Final = ("prevClosePrice", "bidPrice", "bidQty", "askPrice", "askQty")
 _ERRORS: Final = {
     418: "Way too much request weight used; IP banned until {until}. Please use WebSocket Streams for"
     " live updates to avoid bans.",
@@ -47,16 +57,25 @@ class Binance:
         self.venue = venue
         self.pages = Pages(venue, encode_klines)
         self.root = "/api/v3/" if self.spot else "/fapi/v1/"
+        self.writers = {symbol: Writer(market_id(symbol), venue.steps[symbol]) for symbol in venue.symbols}
         self.symbols = {market_id(symbol): symbol for symbol in venue.symbols if (":" not in symbol) == self.spot}
         self._routes: dict[str, Callable[[Question], Answer | Page]] = {
             "ping": lambda _: Answer(b"{}"),
             "time": lambda question: _json({"serverTime": question.says}),
             "exchangeInfo": self._exchange_info,
             "klines": self._klines,
+            "aggTrades": self._aggregates,
+            "trades": self._trades,
+            "historicalTrades": self._old_trades,
+            "depth": self._depth,
+            "ticker/24hr": self._tickers,
+            "ticker/price": self._tickers,
+            "ticker/bookTicker": self._tickers,
+            "account": self._account,
         }
 
     def concerns(self, path: str) -> bool:
-        return path.startswith(self.root)
+        return path.startswith(self.root) or (self.spot and path.startswith(("/sapi/", "/dapi/", "/eapi/")))
 
     def forget(self) -> None:
         self.pages.forget()
@@ -88,6 +107,8 @@ class Binance:
 
     def answer(self, question: Question) -> Answer | Page:
         route = self._routes.get(question.path.removeprefix(self.root))
+        if question.path in _ELSEWHERE:
+            return Answer(_ELSEWHERE[question.path])
         if route is None:
             raise Refused(Answer(b"<html><body><h2>404 Not found</h2></body></html>", 404, content_type="text/html"))
         return route(question)
@@ -145,12 +166,85 @@ class Binance:
         frame, most = Timeframe(interval), self.limited(query, 1000 if self.spot else 1500)
         start, end = self.time(query, "startTime"), self.time(query, "endTime")
         stop = _EVER if end is None else end + 1
-        last = self.venue.until(symbol)
+        now = question.bars_at(frame)
         if start is None:
-            rows = self.pages.to_last(symbol, frame, 0, stop, most, min(question.now, last))
+            return Page(self.pages.to_last(symbol, frame, 0, stop, most, min(now, self.venue.until(symbol))))
+        return Page(self.pages.from_first(symbol, frame, start, stop, most, now))
+
+    def _aggregates(self, question: Question) -> Page:
+        query, now = question.query, question.now
+        symbol, most = self.asked(query), self.limited(query, 1000)
+        number, start, end = (self.time(query, name) for name in ("fromId", "startTime", "endTime"))
+        if number is not None and (start is not None or end is not None):
+            raise _refused(-1128, "Combination of optional parameters invalid.")
+        if start is None and number is None:
+            trades = self.venue.trades_until(symbol, _EVER if end is None else end + 1, most, now)
         else:
-            rows = self.pages.from_first(symbol, frame, start, stop, most, question.now)
-        return Page(rows)
+            first = start // 60_000 * IDS if start is not None else number or 0
+            trades = self.venue.trades_from(symbol, first, most + IDS, now if end is None else min(now, end))
+            trades = trades.at(trades.time >= (start or 0)).at(slice(most))
+        return self._page_of(trades, symbol, encode_aggregates)
+
+    def _trades(self, question: Question) -> Page:
+        symbol, most = self.asked(question.query), self.limited(question.query, 1000)
+        return self._page_of(self.venue.trades_until(symbol, _EVER, most, question.now), symbol, encode_trades)
+
+    def _old_trades(self, question: Question) -> Page:
+        if not question.headers.get("X-MBX-APIKEY"):
+            raise _refused(-2014, "API-key format invalid.", 401)
+        number = self.time(question.query, "fromId")
+        if number is None:
+            return self._trades(question)
+        symbol, most = self.asked(question.query), self.limited(question.query, 1000)
+        return self._page_of(self.venue.trades_from(symbol, number, most, question.now), symbol, encode_trades)
+
+    def _page_of(self, trades: Trades, symbol: str, encode: Callable[[Trades, Steps], pa.StringArray]) -> Page:
+        return Page([encoded(encode(trades, self.venue.steps[symbol]), trades.time)])
+
+    def _depth(self, question: Question) -> Answer:
+        symbol, writer = self.asked(question.query), self.writers[self.asked(question.query)]
+        now, most = question.now, min(_whole(question.query.get("limit"), 100), 5000)
+        found = book(self.venue, symbol, self.venue.last_trade(symbol, now))
+        about = {} if self.spot else {"E": now, "T": found.time}
+        bids, asks = writer.levels(found.bids[:most]), writer.levels(found.asks[:most])
+        return _json({"lastUpdateId": found.id} | about | {"bids": bids, "asks": asks})
+
+    def _tickers(self, question: Question) -> Answer:
+        query, now = question.query, question.now
+        kind = question.path.rpartition("/")[2]
+        if "symbol" in query:
+            return _json(self._ticker(kind, self.asked(query), now))
+        wanted = json.loads(query["symbols"]) if "symbols" in query else list(self.symbols)
+        found = (self._ticker(kind, self.asked({"symbol": name}), now) for name in wanted)
+        return _json([ticker for ticker in found if ticker])
+
+    def _ticker(self, kind: str, symbol: str, now: int) -> dict[str, Any] | None:
+        writer, last = self.writers[symbol], self.venue.last_trade(symbol, now)
+        if not len(last.time):
+            return None
+        if kind == "price":
+            return {"symbol": writer.name, "price": writer.price(int(last.ticks[0]))}
+        found = book(self.venue, symbol, last)
+        if kind == "24hr":
+            statistics = day(self.venue, symbol, now)
+            if statistics is None:
+                return None
+            about = writer.day(statistics, found, now)
+            return about if self.spot else {name: value for name, value in about.items() if name not in _SPOT_ONLY}
+        bid, bid_amount, ask, ask_amount = writer.best(found)
+        about = {"symbol": writer.name, "bidPrice": bid, "bidQty": bid_amount, "askPrice": ask, "askQty": ask_amount}
+        return about if self.spot else about | {"time": found.time, "lastUpdateId": found.id}
+
+    def _account(self, question: Question) -> Answer:
+        """An empty account: what is signed is checked for its time, as the exchange does, not for who signed it."""
+        if not question.headers.get("X-MBX-APIKEY"):
+            raise _refused(-2014, "API-key format invalid.", 401)
+        sent, window = _whole(question.query.get("timestamp"), 0), _whole(question.query.get("recvWindow"), 5000)
+        if sent > question.says + 1000:
+            raise _refused(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+        if sent < question.says - window:
+            raise _refused(-1021, "Timestamp for this request is outside of the recvWindow.")
+        return _json({"canTrade": False, "accountType": "SPOT", "balances": [], "permissions": ["SPOT"]})
 
     # ── what is asked for ────────────────────────────────────────────────────────────────────────────
 
@@ -176,9 +270,9 @@ class Binance:
             return None
         if not text.lstrip("-").isdigit():
             raise _refused(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
-        if not 0 <= int(text) < _EVER:
-            raise _refused(-1021, "Timestamp for this request is outside of the recvWindow.")
-        return int(text)
+        if int(text) < 0:
+            raise _refused(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
+        return min(int(text), _EVER)
 
 
 def encode_klines(candles: Candles, steps: Steps, frame: Timeframe) -> pa.StringArray:
@@ -208,11 +302,13 @@ def _text(values: Any) -> Any:
 
 
 def _json(value: Any) -> Answer:
-    return Answer(json.dumps(value).encode())
+    return Answer(json.dumps(value, separators=(",", ":")).encode())
 
 
 def _error(code: int, message: str, status: int = 400) -> Answer:
-    return Answer(json.dumps({"code": code, "msg": message}).encode(), status)
+    answer = _json({"code": code, "msg": message})
+    answer.status = status
+    return answer
 
 
 def _refused(code: int, message: str, status: int = 400) -> Refused:

@@ -17,26 +17,38 @@ from cracktrader.times import TimeLike, parse_time
 
 __all__ = [
     "BannedPlace",
+    "ClosedFlagLost",
+    "ClosingLost",
     "Delisted",
+    "Disconnect",
     "Disorder",
     "Duplicates",
     "EmptyPages",
     "Fault",
     "Faults",
     "Forbidden",
+    "Frozen",
     "Gap",
     "Happening",
+    "Held",
     "HtmlError",
     "LateBars",
     "Latency",
     "Maintenance",
+    "NoStreams",
+    "OldCandle",
     "Outage",
     "PageCap",
+    "Repeated",
     "RequestFault",
     "Reset",
     "Revision",
+    "Silence",
     "Slow",
     "Status",
+    "StreamFault",
+    "SubscribeRefused",
+    "Swapped",
     "Truncated",
     "WrongClock",
 ]
@@ -224,6 +236,89 @@ class LateBars(RequestFault):
     """Bars are served only ``by`` milliseconds after they closed; the one that is open, never."""
 
     by: int = 60_000
+
+
+# ── streams ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StreamFault(Fault):
+    """Spoils messages of the streams whose name fits ``stream`` (``"btcusdt@kline_1m"``); ``skip`` and ``times`` count those."""
+
+    stream: str = "*"
+    times: int | None = None
+    skip: int = 0
+
+    def fits(self, stream: str, symbol: str | None, now: int) -> bool:
+        return fnmatch.fnmatchcase(stream, self.stream) and self.concerns(symbol) and self.begins <= now < self.ends
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Frozen(StreamFault):
+    """The stream says nothing; the others of the connection do."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Silence(StreamFault):
+    """Connections stay open, but nothing comes over them any more, not even an answer to a ping or to a request."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClosingLost(StreamFault):
+    """The update that closes a candle is not sent."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClosedFlagLost(StreamFault):
+    """The update that closes a candle is sent, but does not say that it does."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Held(StreamFault):
+    """Messages come ``by`` milliseconds (of the exchange's clock) late, in one burst; if ``merged``, only the last of each."""
+
+    by: int = 5_000
+    merged: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Repeated(StreamFault):
+    """Each message comes twice."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Swapped(StreamFault):
+    """Two messages of a stream that follow each other change places."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OldCandle(StreamFault):
+    """After an update of a candle, the first update of the candle before comes once more."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SubscribeRefused(StreamFault):
+    """A request to subscribe is answered with an error."""
+
+    code: int = 2
+    message: str = "Invalid request: request ID must be an unsigned integer"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NoStreams(StreamFault):
+    """Nobody can connect: the handshake is answered with 503."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Disconnect(StreamFault):
+    """All connections with such a stream are closed when the clock reaches ``start``: with a closing handshake or by a reset."""
+
+    clean: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.start is None:
+            raise InvalidOption("A Disconnect needs start=, the time at which it happens.")
 
 
 F = TypeVar("F", bound=Fault)

@@ -28,7 +28,8 @@ def config(exchange: str, url: str, symbols: Sequence[str]) -> dict[str, Any]:
         raise InvalidOption(f"The simulator does not speak as {exchange!r}.", hint=f"It speaks as: {', '.join(EXCHANGES)}.")
     streams = "ws" + url.removeprefix("http")
     urls: dict[str, Any] = {name: url + path for name, path in _BINANCE.items()}
-    urls["ws"] = {"spot": f"{streams}/ws", "margin": f"{streams}/ws", "future": f"{streams}/fstream/ws"}
+    # ccxt takes a stream for spot where "/stream" is in its URL
+    urls["ws"] = {"spot": f"{streams}/stream/ws", "margin": f"{streams}/stream/ws", "linear": f"{streams}/fstream/ws"}
     futures = any(":" in symbol for symbol in symbols)
     types = ["spot", "linear"] if futures else ["spot"]
     if exchange == "binanceusdm":

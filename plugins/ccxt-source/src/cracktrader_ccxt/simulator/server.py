@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import struct
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -24,10 +23,13 @@ from cracktrader_ccxt.simulator.binance import Binance
 from cracktrader_ccxt.simulator.clock import Clock
 from cracktrader_ccxt.simulator.pointing import config
 from cracktrader_ccxt.simulator.record import Asked, Record
+from cracktrader_ccxt.simulator.streams import Streams, break_off
 from cracktrader_ccxt.simulator.venue import SYMBOLS, Venue
 from cracktrader_ccxt.simulator.weights import Weights
 
 __all__ = ["Simulator"]
+
+T = TypeVar("T")
 
 _HTML: Final = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
 _REASONS: Final = {
@@ -44,7 +46,9 @@ class Simulator:
     ``symbols`` are unified symbols (``"BTC/USDT"``, ``"BTC/USDT:USDT"`` for a linear future) or listings; the market is
     :class:`cracktrader.synthetic.Market` of that ``seed``, which begins at ``start``. The clock begins at ``now`` and stands,
     or runs at ``speed``. ``port`` 0 takes a free one. ``weight_limit`` is the weight that requests may use in a minute (None: as
-    the exchange has it; 0: no limit). ``outages`` are ``(start, end)`` ranges without bars for anyone; None lets the seed decide.
+    the exchange has it; 0: no limit). Streams send a candle every
+    ``candles_every`` milliseconds at most; 0 for each trade. ``outages`` are ``(start, end)`` ranges without bars for anyone; None
+    lets the seed decide.
 
     Start and stop it with ``with``, or :meth:`start` and :meth:`close`. Safe between threads.
     """
@@ -61,6 +65,7 @@ class Simulator:
         weight_limit: int | None = None,
         outages: Sequence[tuple[TimeLike, TimeLike]] | None = (),
         faults: Iterable[kinds.Fault] = (),
+        candles_every: int = 250,
     ) -> None:
         if isinstance(symbols, str):
             raise InvalidOption(f"symbols={symbols!r} is text.", hint="Give a list of symbols.")
@@ -82,7 +87,12 @@ class Simulator:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._runner: web.ServerRunner | None = None
+        #: Who listens to what; made when the simulator starts.
+        self.streams: Streams | None = None
+        self._candles_every = candles_every
         self.faults.on_market = self._forget
+        self.faults.on_change = self._changed
+        self.clock.on_change = self._moved
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,6 +143,16 @@ class Simulator:
         self.close()
 
     async def _open(self) -> None:
+        self.streams = Streams(self.venue, self.clock, self.faults, self.requests, self._candles_every)
+        self._pump = asyncio.ensure_future(self.streams.run())
+        try:
+            await self._listen()
+        except BaseException:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+            raise
+
+    async def _listen(self) -> None:
         server = web.Server(self._handle, access_log=None)
         self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -145,9 +165,45 @@ class Simulator:
         self._port = self._runner.addresses[0][1]
 
     async def _shut(self) -> None:
+        if self.streams is not None:
+            await self.streams.leave(clean=True)
+        self._pump.cancel()
+        await asyncio.gather(self._pump, return_exceptions=True)
+        await self._unlisten()
+
+    async def _unlisten(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    def go_down(self, *, clean: bool = False) -> None:
+        """The server goes away: connections are reset, or closed if ``clean``, and new ones are refused."""
+
+        async def leave() -> None:
+            if self.streams is not None:
+                await self.streams.leave(clean=clean)
+            await self._unlisten()
+
+        self._call(leave(), wait=True)
+
+    def come_up(self) -> None:
+        """It is back, on the same port; clock, market and faults are as they were, subscriptions are gone."""
+        if self._runner is None:
+            self._call(self._listen(), wait=True)
+
+    def restart(self, down: float = 0.0, *, clean: bool = False) -> None:
+        """Go down for that many real seconds."""
+        self.go_down(clean=clean)
+        time.sleep(down)
+        self.come_up()
+
+    def disconnect(self, *, clean: bool = True, stream: str = "*", symbol: str | None = None) -> int:
+        """Close the connections that listen to such a stream, now; returns how many. Not ``clean``: by a reset."""
+
+        async def disconnect() -> int:
+            return self.streams.disconnect(clean=clean, stream=stream, symbol=symbol) if self.streams is not None else 0
+
+        return self._call(disconnect(), wait=True) or 0
 
     # ── what users ask it ────────────────────────────────────────────────────────────────────────────
 
@@ -183,17 +239,44 @@ class Simulator:
         for dialect in self._dialects:
             dialect.forget()
 
+    def _changed(self) -> None:
+        """Faults were added or lifted."""
+        if self._loop is not None and self.streams is not None:
+            self._call(self._renew(), wait=True)
+
+    async def _renew(self) -> None:
+        if self.streams is not None:
+            self.streams.changed()
+
+    def _moved(self, wait: bool, patience: float) -> None:
+        """The clock was moved: what happened on the way is sent."""
+        if self._loop is not None and self.streams is not None:
+            self._call(self.streams.reach(), wait=wait, patience=patience)
+
+    def _call(self, work: Coroutine[Any, Any, T], *, wait: bool, patience: float = 60.0) -> T | None:
+        """Have work done on the simulator's loop."""
+        if self._loop is None or not self._loop.is_running():
+            work.close()
+            return None
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(patience) if wait and threading.current_thread() is not self._thread else None
+
     def _dialect(self, path: str) -> Dialect:
         return next((dialect for dialect in self._dialects if dialect.concerns(path)), self._dialects[0])
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Upgrade", "").lower() == "websocket" and self.streams is not None:
+            side = next(
+                side for side in self._dialects if isinstance(side, Binance) and side.spot != ("/fstream" in request.path)
+            )
+            return await self.streams.serve(request, side)
         dialect, query = self._dialect(request.path), dict(request.query)
         now = self.clock.now
-        question = Question(request.path, query, now, now)
-        symbol = dialect.symbol(question)
-        struck = self.faults.strike(request.path, symbol, now)
-        if wrong := sum(fault.offset for fault in struck if isinstance(fault, kinds.WrongClock)):
-            question = Question(request.path, query, now, now + wrong)
+        question = Question(request.path, query, request.headers, now, now)
+        struck = self.faults.strike(request.path, dialect.symbol(question), now)
+        wrong = sum(fault.offset for fault in struck if isinstance(fault, kinds.WrongClock))
+        late = max((fault.by for fault in struck if isinstance(fault, kinds.LateBars)), default=None)
+        question = replace(question, says=now + wrong, late=late)
         weight, used = dialect.weight(question), 0
         headers: dict[str, str] = {}
         try:
@@ -206,8 +289,8 @@ class Simulator:
         reset = any(isinstance(fault, kinds.Reset) for fault in struck)
         self.requests.add(Asked(time.monotonic(), now, request.method, request.path, query, dict(request.headers),
                                 0 if reset else answer.status, weight, used, met, dialect.name))  # fmt: skip
-        if late := sum(fault.seconds for fault in struck if isinstance(fault, kinds.Latency)):
-            await asyncio.sleep(late)
+        if seconds := sum(fault.seconds for fault in struck if isinstance(fault, kinds.Latency)):
+            await asyncio.sleep(seconds)
         if reset:
             return _reset(request)
         return await _send(request, answer, struck)
@@ -269,11 +352,7 @@ def _spoilt(page: Page, struck: list[kinds.RequestFault]) -> bytes:
 
 def _reset(request: web.BaseRequest) -> web.StreamResponse:
     """Break the connection off, so that the client sees a reset."""
-    transport = request.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
+    break_off(request)
     raise asyncio.CancelledError
 
 

@@ -16,12 +16,14 @@ from cracktrader.timeframe import Timeframe
 from cracktrader.times import TimeLike, parse_time
 from cracktrader_ccxt.simulator.faults import Delisted, Faults, Gap, Outage, Revision
 
-__all__ = ["SYMBOLS", "Steps", "Trades", "Venue"]
+__all__ = ["SYMBOLS", "Event", "Steps", "Trades", "Venue"]
 
 Integers = NDArray[np.int64]
 
 MINUTE: Final = Timeframe("1m")
 MINUTE_MS: Final = 60_000
+#: A trade's id is the number of its minute since the epoch times this, plus its place in the minute.
+IDS: Final = 1000
 
 #: What is listed unless told otherwise.
 SYMBOLS: Final = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "DOGE/USDT", "XMR/BTC", "BTC/USDT:USDT", "ETH/USDT:USDT")
@@ -48,6 +50,17 @@ class Trades(NamedTuple):
     def at(self, rows: Any) -> Trades:
         """Some of the rows."""
         return Trades(*(column[rows] for column in self))
+
+
+class Event(NamedTuple):
+    """A trade as a stream tells it, ``at`` a time that may be later than its own."""
+
+    at: int
+    time: int
+    ticks: int
+    lots: int
+    side: int
+    id: int
 
 
 _NO_TRADES: Final = Trades(*[np.empty(0, np.int64)] * 5)
@@ -164,14 +177,50 @@ class Venue:
         kept = self._traded(symbol, made.time)
         return found if kept.all() else found.at(kept)
 
+    def events(self, symbol: str, minute: int) -> list[Event]:
+        """What happens on a stream of trades in a minute, in order: late trades come when they come."""
+        made = self._trades(symbol, minute, minute + MINUTE_MS)
+        late = []
+        for fault in self.faults.of(Revision, symbol):
+            held = self.late(symbol, fault)
+            if minute == MINUTE.floor(fault.begins):
+                made = made.at(~np.isin(made.id, held.id) | (made.time >= fault.ends))
+            if minute <= fault.ends < minute + MINUTE_MS:
+                held = held.at(held.time < fault.ends)
+                late += [Event(fault.ends, *row) for row in zip(*(column.tolist() for column in held), strict=True)]
+        columns = [column.tolist() for column in made]
+        events = [Event(row[0], *row) for row in zip(*columns, strict=True)]
+        return sorted(events + late, key=lambda event: event.at) if late else events
+
+    def trades_from(self, symbol: str, number: int, most: int, now: int) -> Trades:
+        """The first ``most`` trades whose id is at least ``number``."""
+        at, length, parts, left = max(number // IDS * MINUTE_MS, self.since(symbol)), 10 * MINUTE_MS, [_NO_TRADES], most
+        while left > 0 and at <= now:
+            made = self.trades(symbol, at, at + length, now)
+            made = made.at(made.id >= number).at(slice(left))
+            parts.append(made)
+            left -= len(made.time)
+            at, length = at + length, min(2 * length, 1440 * MINUTE_MS)
+        return _joined(parts)
+
+    def trades_until(self, symbol: str, stop: int, most: int, now: int) -> Trades:
+        """The last ``most`` trades before ``stop``."""
+        at, length, parts, left = min(stop, now + 1), 10 * MINUTE_MS, [_NO_TRADES], most
+        while left > 0 and at > self.since(symbol):
+            made = self.trades(symbol, at - length, at, now)
+            made = made.at(slice(max(0, len(made.time) - left), None))
+            parts.append(made)
+            left -= len(made.time)
+            at, length = at - length, min(2 * length, 1440 * MINUTE_MS)
+        return _joined(parts[::-1])
+
     def last_trade(self, symbol: str, now: int) -> Trades:
-        """The last trade at ``now``, as one row; none where there was none in the last two days."""
-        stop = now + 1
-        for length in (MINUTE_MS, 60 * MINUTE_MS, 2 * 1440 * MINUTE_MS):
-            made = self.trades(symbol, stop - length, stop, now)
-            if len(made.time):
-                return made.at(slice(-1, None))
-        return _NO_TRADES
+        """The last trade at ``now``, as one row; none where there never was any."""
+        return self.trades_until(symbol, now + 1, 1, now)
+
+
+def _joined(parts: list[Trades]) -> Trades:
+    return Trades(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _as_candles(trades: Trades) -> Candles:

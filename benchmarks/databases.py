@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,6 @@ def databases(market: Callable[[int], ct.Bars], rows: int) -> Iterator[Result]:
     bars = market(rows)
     with tempfile.TemporaryDirectory() as folder:
         yield from _one("sqlite", f"sqlite:///{Path(folder) / 'bench.sqlite'}", bars, (5, 1.3))
-        yield from _memory(f"sqlite:///{Path(folder) / 'ten.sqlite'}", bars)
     if url := os.environ.get("CRACKTRADER_TEST_POSTGRES_URL"):
         yield from _one("postgresql", url, bars, (4, 1.3))
     if url := os.environ.get("CRACKTRADER_TEST_MYSQL_URL"):
@@ -50,6 +47,9 @@ def _one(kind: str, url: str, bars: ct.Bars, targets: tuple[float, float | None]
 
     try:
         bars.to_sql(url, table)
+        if kind == "postgresql":  # as it does by itself within a minute
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"ANALYZE {table}")
         assert ours() == bars
         fast, slow = side_by_side(ours, pandas, runs=3)
         name = f"{len(bars):,} rows of {kind} to checked Bars"
@@ -59,6 +59,7 @@ def _one(kind: str, url: str, bars: ct.Bars, targets: tuple[float, float | None]
             fast, bare = side_by_side(ours, lambda: _adbc(kind, url, query))
             yield Result("sql", f"{name}: {fast:.3f} s; bare ADBC {bare:.3f} s; ratio", fast / bare,
                          f"<= {targets[1]}", fast / bare <= targets[1])  # fmt: skip
+        yield from _memory(kind, url, table, engine, bars)
     finally:
         with engine.begin() as connection:
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
@@ -77,20 +78,18 @@ def _adbc(kind: str, url: str, query: str) -> Any:
         return cursor.fetch_arrow_table()
 
 
-def _memory(url: str, bars: ct.Bars) -> Iterator[Result]:
-    rows = 10 * len(bars)
-    bars.to_sql(url, "ct_bench")
-    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
-        rest = "open, high, low, close, volume, flags"
-        step = len(bars) * 60_000
-        for part in range(1, 10):
-            copied = f"SELECT symbol, timeframe, time + ?, {rest} FROM ct_bench WHERE time < ?"
-            connection.execute(f"INSERT INTO ct_bench {copied}", (part * step, int(bars.time[0]) + step))
-        connection.commit()
+def _memory(kind: str, url: str, table: str, engine: Any, bars: ct.Bars) -> Iterator[Result]:
+    """Nine more copies of the bars, each later than the one before, and the whole streamed by a process of its own."""
+    rest = "open, high, low, close, volume, flags"
+    step = len(bars) * 60_000
+    copied = f"SELECT symbol, timeframe, time + {{}}, {rest} FROM {table} WHERE time < {int(bars.time[0]) + step}"
+    for part in range(1, 10):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"INSERT INTO {table} {copied.format(part * step)}")
     script = (
         "import cracktrader as ct\n"
-        f"with ct.source('sql', url={url!r}, table='ct_bench') as source:\n"
-        "    assert sum(map(len, source.bars(ct.BarRequest('BTC/USDT', '1m')))) == " + str(rows)
+        f"with ct.source('sql', url={url!r}, table={table!r}) as source:\n"
+        f"    assert sum(map(len, source.bars(ct.BarRequest('BTC/USDT', '1m')))) == {10 * len(bars)}"
     )
     peak = peak_memory_of(script)
-    yield Result("sql", f"peak memory in MB of {rows:,} rows of SQLite, streamed", peak, "<= 300", peak <= 300)
+    yield Result("sql", f"peak memory in MB of {10 * len(bars):,} rows of {kind}, streamed", peak, "<= 300", peak <= 300)

@@ -121,6 +121,49 @@ def test_whole_numbers_that_turn_into_fractions_are_read(sqlite: Store) -> None:
     assert fast.close[-1] == 1.5
 
 
+def test_what_is_missing_at_first_is_read_when_it_comes(sqlite: Store) -> None:
+    rows = [(START + HOUR * at, 1.0, 1.0, 1.0, 1.0, None if 1 <= at < 3990 else at / 7) for at in range(4000)]
+    name = sqlite.create({"ts": "BIGINT", **dict.fromkeys(("open", "high", "low", "close", "funding"), "REAL")}, rows)
+    for start in (None, "2024-01-02"):
+        options = {"table": name, "chunk_size": 100, "extra_columns": ["funding"], "start": start}
+        fast, portable = (sqlite.load(fast=fast, **options) for fast in ("yes", "no"))
+        assert fast == portable
+        assert fast["funding"][-1] == 3999 / 7
+
+
+PACKED = {
+    "DOUBLE": lambda bits: bits.view(np.float64),
+    "FLOAT": lambda bits: bits.astype(np.float32).astype(np.float64) * 1e-9,
+    "DOUBLE(12, 3)": lambda bits: (bits >> 30).astype(np.float64) / 1000 / 2**8,
+    "DECIMAL(38, 12)": lambda bits: [Decimal(int(one)) / 10**9 for one in bits],
+    "BIGINT UNSIGNED": lambda bits: [int(one) for one in bits],
+    "INT UNSIGNED ZEROFILL": lambda bits: [int(one) for one in bits >> 32],
+}
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_packed_rows_are_those_that_come_one_by_one_to_the_last_bit(mysql: Store, kind: str) -> None:
+    bits = np.random.default_rng(5).integers(0, 1 << 64, 2000, dtype=np.uint64)
+    bits[:4] = 0, 1, 1 << 63, 0x7FEF_FFFF_FFFF_FFFF  # nothing, the smallest, minus nothing, the largest
+    values = list(PACKED[kind](bits))
+    values = [1.5 if isinstance(value, float) and not np.isfinite(value) else value for value in values]
+    types = {"ts": "BIGINT", "open": kind, "high": kind, "low": kind, "close": kind, "volume": "BIGINT"}
+    rows = [(START + HOUR * at, value, value, value, value, None if at % 3 else 1) for at, value in enumerate(values)]
+    name = mysql.create(types, [rows[at] for at in np.random.default_rng(6).permutation(len(rows))])
+    packed, single = (mysql.load(table=name, fast=fast, chunk_size=300) for fast in ("yes", "no"))
+    assert packed.provenance["read_as"] == "packed text"
+    assert (packed.close.view(np.uint64) == single.close.view(np.uint64)).all()
+    assert packed == single
+
+
+def test_a_table_that_holds_no_bars_is_not_cut_short_when_packed(mysql: Store) -> None:
+    name = mysql.create({"ts": "BIGINT", **dict.fromkeys(("open", "high", "low", "close"), "DECIMAL(65, 30)")})
+    mysql.run(f"INSERT INTO {name} SELECT {START} + seq DIV 200, 1, 1, 1, 1 FROM seq_1_to_150000")
+    with pytest.raises(MalformedData, match="more rows than can be bars"):
+        mysql.load(table=name, fast="yes")
+    assert len(mysql.load(table=name, fast="no", table_timeframe="1h")) == 150_000
+
+
 def test_units_that_differ_within_a_column_are_refused(store: Store) -> None:
     rows = [("BTC/USDT", START // 1000, 1.0, 1.0, 1.0, 1.0, 1.0), ("BTC/USDT", START + HOUR, 1.0, 1.0, 1.0, 1.0, 1.0)]
     name = store.create(TYPES, rows)

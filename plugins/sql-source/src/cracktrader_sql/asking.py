@@ -54,7 +54,8 @@ def question(series: Series, dialect: Dialect, config: SqlConfig, request: BarRe
     values: list[sa.ColumnElement[Any]] = []
     for name in series.columns:
         column: sa.ColumnClause[Any] = sa.column(name)
-        plain = config.trades and name in (relation.columns.get("side"), relation.columns.get("id"))
+        plain = name == relation.columns.get("flags") and isinstance(series.first[name], int)
+        plain |= config.trades and name in (relation.columns.get("side"), relation.columns.get("id"))
         values.append(column if plain else dialect.number(column, text=series.is_text(name)))
     columns = tuple(value.label(f"c{number}") for number, value in enumerate((time, *values)))
     bounds = series.clock.bounds(request.start, request.end)

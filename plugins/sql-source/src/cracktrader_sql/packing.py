@@ -25,6 +25,9 @@ __all__ = ["obstacle", "packed"]
 #: How many bars of time share a text.
 _BARS: Final = 1000
 _LARGEST: Final = 1 << 62
+#: What stands for NULL. MariaDB takes a double for 22 characters at most, where it may have 24, and cuts off the rest of a
+#: line that is longer than its parts can be together: so the longest that may stand there is said to be longer.
+_NULL: Final = "-" * 32
 
 
 def obstacle(asked: Question) -> str:
@@ -45,7 +48,7 @@ def packed(connection: sa.Connection, dialect: Dialect, asked: Question, size: i
     """The rows of a question, about ``size`` at a time. Raises :class:`MalformedData` where a text can't hold them."""
     wanted = asked.unordered()
     names = [column.name for column in wanted.columns]
-    line = sa.func.concat(*(part for column in wanted.columns for part in (sa.func.coalesce(column, ""), ",")), "\n")
+    line = sa.func.concat(*(part for column in wanted.columns for part in (sa.func.coalesce(column, _NULL), ",")), "\n")
     stretch = _stretch(wanted.columns["c0"], asked)
     packs = sa.select(sa.func.aggregate_strings(line, ""), sa.func.count()).group_by(stretch).order_by(stretch)
     kinds = {name: pa.float64() for name in names} | {"c0": _kind_of_times(asked)}
@@ -61,7 +64,7 @@ def packed(connection: sa.Connection, dialect: Dialect, asked: Question, size: i
                 pacsv.ReadOptions(column_names=[*names, "end"], use_threads=False),
                 pacsv.ParseOptions(quote_char=False),
                 pacsv.ConvertOptions(
-                    column_types=kinds, null_values=[""], strings_can_be_null=True, include_columns=names
+                    column_types=kinds, null_values=[_NULL], strings_can_be_null=True, include_columns=names
                 ),
             )  # fmt: skip
             times = asked.series.clock.to_ms(table["c0"])

@@ -82,5 +82,8 @@ class Dialect(Protocol):
     def refusal(self, status: int, until: int) -> Answer:
         """The exchange's own words with that status; ``until`` is when it will answer again, epoch milliseconds."""
 
+    def maintenance(self, question: Question) -> Answer:
+        """What is answered in maintenance."""
+
     def forget(self) -> None:
         """The market has changed."""

@@ -118,6 +118,11 @@ class Binance:
         code = -1003 if status in (418, 429) else 0 if status == 451 else -1016 if status == 503 else -1001
         return _error(code, message.format(until=until, limit=self.limit), status)
 
+    def maintenance(self, question: Question) -> Answer:
+        if question.path == "/sapi/v1/system/status":
+            return _json({"status": 1, "msg": "system_maintenance"})
+        return self.refusal(503, question.now)
+
     # ── the endpoints ────────────────────────────────────────────────────────────────────────────────
 
     def _exchange_info(self, question: Question) -> Answer:

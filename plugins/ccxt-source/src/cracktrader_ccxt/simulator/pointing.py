@@ -19,13 +19,15 @@ _BINANCE: Final = {
 }  # fmt: skip
 
 #: The exchanges that the simulator can be.
-EXCHANGES: Final = ("binance", "binanceusdm")
+EXCHANGES: Final = ("binance", "binanceusdm", "kraken")
 
 
 def config(exchange: str, url: str, symbols: Sequence[str]) -> dict[str, Any]:
     """The dict for the constructor of ``ccxt.<exchange>``."""
     if exchange not in EXCHANGES:
         raise InvalidOption(f"The simulator does not speak as {exchange!r}.", hint=f"It speaks as: {', '.join(EXCHANGES)}.")
+    if exchange == "kraken":
+        return {"urls": {"api": {"public": url, "private": url, "zendesk": f"{url}/zendesk"}}}
     streams = "ws" + url.removeprefix("http")
     urls: dict[str, Any] = {name: url + path for name, path in _BINANCE.items()}
     # ccxt takes a stream for spot where "/stream" is in its URL

@@ -21,6 +21,7 @@ from cracktrader_ccxt.simulator import faults as kinds
 from cracktrader_ccxt.simulator.answers import Answer, Dialect, Page, Question, Refused
 from cracktrader_ccxt.simulator.binance import Binance
 from cracktrader_ccxt.simulator.clock import Clock
+from cracktrader_ccxt.simulator.kraken import Kraken
 from cracktrader_ccxt.simulator.pointing import config
 from cracktrader_ccxt.simulator.record import Asked, Record
 from cracktrader_ccxt.simulator.streams import Streams, break_off
@@ -46,9 +47,8 @@ class Simulator:
     ``symbols`` are unified symbols (``"BTC/USDT"``, ``"BTC/USDT:USDT"`` for a linear future) or listings; the market is
     :class:`cracktrader.synthetic.Market` of that ``seed``, which begins at ``start``. The clock begins at ``now`` and stands,
     or runs at ``speed``. ``port`` 0 takes a free one. ``weight_limit`` is the weight that requests may use in a minute (None: as
-    the exchange has it; 0: no limit). Streams send a candle every
-    ``candles_every`` milliseconds at most; 0 for each trade. ``outages`` are ``(start, end)`` ranges without bars for anyone; None
-    lets the seed decide.
+    the exchange has it; 0: no limit). ``outages`` are ``(start, end)`` ranges without bars for anyone; None lets the seed decide.
+    Streams send a candle every ``candles_every`` milliseconds at most; 0 for each trade.
 
     Start and stop it with ``with``, or :meth:`start` and :meth:`close`. Safe between threads.
     """
@@ -82,7 +82,7 @@ class Simulator:
         self._wanted_port = port
         self._port = 0
         limits = {"spot": 6000, "futures": 2400} if weight_limit is None else {"spot": weight_limit, "futures": weight_limit}
-        self._dialects: list[Dialect] = [Binance(self.venue, side, limits[side]) for side in limits]
+        self._dialects: list[Dialect] = [*(Binance(self.venue, side, limits[side]) for side in limits), Kraken(self.venue)]
         self.weights = Weights()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -297,17 +297,17 @@ class Simulator:
 
     def _faulty_answer(self, dialect: Dialect, question: Question, struck: list[kinds.RequestFault]) -> Answer:
         for fault in struck:
-            if answer := _instead(dialect, fault, question.now):
+            if answer := _instead(dialect, fault, question):
                 return answer
         made = dialect.answer(question)
         return made if isinstance(made, Answer) else Answer(_spoilt(made, struck))
 
 
-def _instead(dialect: Dialect, fault: kinds.RequestFault, now: int) -> Answer | None:
+def _instead(dialect: Dialect, fault: kinds.RequestFault, question: Question) -> Answer | None:
     """The answer that a fault gives instead of the true one."""
     match fault:
         case kinds.Status():
-            answer = dialect.refusal(fault.status, now + 1000 * (fault.retry_after or 0))
+            answer = dialect.refusal(fault.status, question.now + 1000 * (fault.retry_after or 0))
             if fault.body is not None:
                 answer = Answer(fault.body.encode(), fault.status)
             answer.headers |= fault.headers
@@ -315,9 +315,9 @@ def _instead(dialect: Dialect, fault: kinds.RequestFault, now: int) -> Answer | 
                 answer.headers["Retry-After"] = str(fault.retry_after)
             return answer
         case kinds.BannedPlace():
-            return dialect.refusal(451, now)
+            return dialect.refusal(451, question.now)
         case kinds.Maintenance():
-            return dialect.refusal(503, now)
+            return dialect.maintenance(question)
         case kinds.Forbidden():
             return _html(403)
         case kinds.HtmlError():

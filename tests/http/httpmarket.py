@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -44,7 +45,7 @@ class Asked:
 class Said:
     """What to answer; ``cut`` bytes are kept back and the connection is broken off, ``late`` seconds are waited."""
 
-    body: Any = b""
+    body: Any = b""  #: bytes, a value for JSON, or an iterator of bytes that are sent as they come
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: int = 0
@@ -124,6 +125,9 @@ class Server:
             handler.close_connection = True
             handler.connection.close()
             return
+        if isinstance(said.body, Iterator):
+            self._say_bit_by_bit(handler, said)
+            return
         raw = said.body if isinstance(said.body, bytes) else json.dumps(said.body).encode()
         if date := said.headers.get("Date"):
             handler.date_time_string = lambda timestamp=None: date  # type: ignore[method-assign]
@@ -135,6 +139,25 @@ class Server:
         handler.end_headers()
         handler.wfile.write(raw[: len(raw) - said.cut])
         handler.close_connection = handler.close_connection or said.cut > 0
+
+    def _say_bit_by_bit(self, handler: BaseHTTPRequestHandler, said: Said) -> None:
+        """In chunks, or until the connection is closed; a bit that is a number is a pause."""
+        chunked = said.headers.get("Transfer-Encoding") == "chunked"
+        handler.send_response(said.status)
+        for name, value in ({"Content-Type": "text/event-stream"} | said.headers).items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.flush()
+        handler.close_connection = True
+        with contextlib.suppress(OSError):  # nobody listens any more
+            for bit in said.body:
+                if isinstance(bit, (int, float)):
+                    self._stopped.wait(bit)
+                else:
+                    handler.wfile.write(b"%x\r\n%b\r\n" % (len(bit), bit) if chunked else bit)
+                    handler.wfile.flush()
+            if chunked and not said.cut:
+                handler.wfile.write(b"0\r\n\r\n")
 
 
 def by_time(bars: ct.Bars, cap: int = 10, *, newest: bool = False) -> Callable[[Asked], Any]:

@@ -61,6 +61,11 @@ class Reader:
                 **{**error.context, "url": self._transport.secrets.hide_url(answer.url), "status": answer.status},
             ) from None
 
+    def event(self, data: bytes, closed: str | None) -> tuple[Bars, bool]:
+        """The bars of one event of a stream, and whether the JMESPath ``closed`` is true of it."""
+        answer = Answer("An event of the stream was heard, and", self._config.url, 200, {}, data)
+        return self.read(answer).bars, closed is not None and bool(_search(closed, parse_json(data)))
+
     def _page(self, answer: Answer) -> Page:
         config = self._config
         kind = config.format or format_of(answer.headers.get("content-type", ""), answer.body)

@@ -133,12 +133,13 @@ def _arrow_columns(table: Any, names: Sequence[Any]) -> dict[Any, Any]:
 
 
 def rows_in(body: Any) -> Any:
-    """The rows of an answer that nobody said the path of: itself, columns in it, or the only list in it."""
+    """The rows of an answer that nobody said the path of: itself, columns or one row in it, or the only list in it."""
     if not isinstance(body, Mapping):
         return body
     found = find_columns(body)
-    if all(name in found and isinstance(body[found[name]], list) for name in ("time", *PRICES)):
-        return body
+    kinds = {isinstance(body[found[name]], list) if name in found else None for name in ("time", *PRICES)}
+    if kinds in ({True}, {False}):
+        return body if kinds == {True} else [body]
     lists = [value for value in body.values() if isinstance(value, list)]
     if not lists:  # one floor down
         inner = [value for value in body.values() if isinstance(value, Mapping)]

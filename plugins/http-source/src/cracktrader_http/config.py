@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, WithJsonSchema, field_validator, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema, field_validator, model_validator
 
 from cracktrader.plugins import SourceConfig
 from cracktrader.timeframe import Timeframe
@@ -26,7 +26,8 @@ _INSTRUMENT: Final = "(symbol|pair|product|instrument|ticker|coin|asset)"
 #: Options that only say how to fetch: the same bars come whatever they are.
 HOW_ONLY: Final = frozenset({
     "api_key", "auth", "backoff", "budget", "ca_file", "concurrency", "connect_timeout", "empty", "keeps", "max_bytes",
-    "max_pages", "page_size", "proxy", "rate", "read_timeout", "retries", "retry_error", "unknown_symbol", "window",
+    "max_pages", "page_size", "proxy", "rate", "read_timeout", "retries", "retry_error", "stream", "unknown_symbol",
+    "window",
 })  # fmt: skip
 #: Options of a preset that are completed, not replaced, by what a user gives.
 _MERGED: Final = ("params", "headers", "symbols", "timeframes", "columns")
@@ -37,6 +38,46 @@ _Auth = Annotated[
     Field(union_mode="smart"),
 ]
 _Url = Annotated[str, Field(validation_alias=AliasChoices("url", "api_url"), repr=False)]
+
+
+def _checked_jmespath(value: str | None) -> str | None:
+    if value is not None:
+        import jmespath
+
+        try:
+            jmespath.compile(value)
+        except jmespath.exceptions.JMESPathError as error:
+            raise ValueError(f"it is no JMESPath: {str(error).splitlines()[0]}") from None
+    return value
+
+
+class StreamOptions(BaseModel):
+    """How candles are heard of as they come; what is None is as for history."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["poll", "long", "sse"] = Field(
+        default="poll",
+        description="poll: ask for bars again and again; long: ask what answers when there is news; sse: Server-Sent Events.",
+    )
+    url: str | None = Field(default=None, repr=False, description="The address of the stream, with placeholders.")
+    params: dict[str, Any] | None = Field(default=None, repr=False, description="The query of the stream.")
+    records: str | None = Field(default=None, description="A JMESPath to the rows of an answer or event: '[k]'.")
+    columns: dict[str, str | int] | None = Field(default=None, description="Where columns are in those rows.")
+    closed: str | None = Field(default=None, description="A JMESPath that is true where an event says that a bar is closed.")
+    events: list[str] | None = Field(default=None, description="The names of the events that count; None: all.")
+    seconds: float = Field(default=5, gt=0, description="Seconds from one question to the next, where none waits for news.")
+
+    @field_validator("url", "params")
+    @classmethod
+    def _known_placeholders(cls, value: Any) -> Any:
+        check_template(value)
+        return value
+
+    @field_validator("records", "closed")
+    @classmethod
+    def _jmespath(cls, value: str | None) -> str | None:
+        return _checked_jmespath(value)
 
 
 class HttpConfig(SourceConfig):
@@ -130,6 +171,9 @@ class HttpConfig(SourceConfig):
     max_pages: int = Field(
         default=1_000_000, ge=1, description="The most pages of one request: a guard against APIs without end."
     )
+    stream: StreamOptions = Field(
+        default_factory=StreamOptions, description="How live candles are heard of: {'kind': 'poll' | 'long' | 'sse', …}."
+    )
     # ── the network ──
     concurrency: int = Field(
         default=1,
@@ -218,14 +262,7 @@ class HttpConfig(SourceConfig):
     @field_validator("records", "error", "next", "stop")
     @classmethod
     def _jmespath(cls, value: str | None) -> str | None:
-        if value is not None:
-            import jmespath
-
-            try:
-                jmespath.compile(value)
-            except jmespath.exceptions.JMESPathError as error:
-                raise ValueError(f"it is no JMESPath: {str(error).splitlines()[0]}") from None
-        return value
+        return _checked_jmespath(value)
 
     @field_validator("unknown_symbol", "retry_error", "empty")
     @classmethod

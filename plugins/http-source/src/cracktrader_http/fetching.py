@@ -20,26 +20,29 @@ from cracktrader_http.pages import follow, in_turn, latest, windows
 from cracktrader_http.templates import fields_of, fill, fill_url
 from cracktrader_http.transport import Transport, Wanted
 
-__all__ = ["read_bars"]
+__all__ = ["Fetch", "read_bars"]
 
 
-def read_bars(config: HttpConfig, transport: Transport, request: BarRequest) -> Iterator[Bars]:
-    """The bars of a request, page by page, oldest first."""
-    fetch = _Fetch(config, transport, request)
+def read_bars(
+    config: HttpConfig, transport: Transport, request: BarRequest, given_up: threading.Event | None = None
+) -> Iterator[Bars]:
+    """The bars of a request, page by page, oldest first; ``given_up`` ends what waits for its turn."""
+    fetch = Fetch(config, transport, request, threading.Event() if given_up is None else given_up)
     try:
         for bars in fetch.by_time() if config.paging == "time" else fetch.by_turn():
             inside = request.contains(bars.time)
             if len(bars := bars if inside.all() else bars[inside]):
                 yield bars
     finally:
-        fetch.stopped.set()  # given up half-way: what still waits for its turn goes home
+        if given_up is None:
+            fetch.stopped.set()  # given up half-way: what still waits for its turn goes home
 
 
-class _Fetch:
-    """One request, from its first page to its last."""
+class Fetch:
+    """One request, from its first page to its last; ``stopped`` ends what waits for its turn."""
 
-    def __init__(self, config: HttpConfig, transport: Transport, request: BarRequest) -> None:
-        self.stopped = threading.Event()
+    def __init__(self, config: HttpConfig, transport: Transport, request: BarRequest, stopped: threading.Event) -> None:
+        self.stopped = stopped
         self._config, self._transport, self._request = config, transport, request
         self._reader = Reader(config, transport, request)
         self._pages = 0
@@ -115,7 +118,7 @@ class _Fetch:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _ask_range(self, start: int | None, end: int) -> Bars:
-        bars = self._ask(self._wanted(start, end)).bars
+        bars = self._ask(self.wanted(start, end)).bars
         inside = bars.between(start, end, unit="ms")
         if len(bars) and not len(inside):
             self._refuse_to_be_ignored(bars, start, end)
@@ -159,7 +162,7 @@ class _Fetch:
         config = self._config
         kind = config.paging
         turn: dict[str, Any] = {"page": config.first_page, "offset": 0, "cursor": None}
-        wanted = self._wanted(start, end, **turn)
+        wanted = self.wanted(start, end, **turn)
         seen: set[Any] = set()
         while True:
             page = self._ask(wanted)
@@ -182,7 +185,17 @@ class _Fetch:
             turn["page"] += 1
             turn["offset"] += page.rows
             turn["cursor"] = page.next
-            wanted = self._wanted(start, end, **turn)
+            wanted = self.wanted(start, end, **turn)
+
+    # ── of a stream ──────────────────────────────────────────────────────────────────────────────────
+
+    def page(self, cursor: Any) -> Page:
+        """What an API answers that waits until there is something new since the request's start, or the cursor."""
+        return self._ask(self.wanted(self._request.start, None, cursor=cursor))
+
+    def event(self, data: bytes, closed: str | None) -> tuple[Bars, bool]:
+        """The bars of one event, and whether it says by the JMESPath ``closed`` that they will not change any more."""
+        return self._reader.event(data, closed)
 
     # ── one page ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -195,7 +208,8 @@ class _Fetch:
             )
         return self._transport.ask(wanted, self._reader.read, self.stopped)
 
-    def _wanted(self, start: int | None, end: int | None, **turn: Any) -> Wanted:
+    def wanted(self, start: int | None, end: int | None, **turn: Any) -> Wanted:
+        """The request for ``[start, end)``, epoch milliseconds, each None where open."""
         frame, config = self._request.timeframe, self._config
         last = None if end is None else int(frame.previous(end))
         if end is not None and config.stamp == "close":  # the API knows bars by their ends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cracktrader.errors import NotSupported
@@ -15,6 +15,7 @@ from cracktrader_http.presets import read_preset
 
 if TYPE_CHECKING:
     from cracktrader.bars import Bars
+    from cracktrader.events import OHLCVCandle
     from cracktrader.request import BarRequest
     from cracktrader_http.transport import Transport
 
@@ -41,6 +42,12 @@ class HttpSource(DataSource):
         from cracktrader_http.fetching import read_bars
 
         return read_bars(self.config, self._transport(), request)
+
+    @hookimpl
+    def stream_candles(self, symbol: str, timeframe: str) -> AsyncIterator[OHLCVCandle]:
+        from cracktrader_http.streaming import stream_candles
+
+        return stream_candles(self.config, self._transport(), symbol, timeframe)
 
     @hookimpl
     def list_timeframes(self) -> Sequence[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import requests.adapters
+import urllib3.exceptions
 
 from cracktrader.errors import (
     CracktraderError,
@@ -23,6 +23,7 @@ from cracktrader.errors import (
 from cracktrader.times import now_ms
 from cracktrader_http.auth import OAuth2, Signer, plain
 from cracktrader_http.config import HttpConfig
+from cracktrader_http.hangup import Adapter
 from cracktrader_http.hiding import Secrets
 from cracktrader_http.limits import HostQueue
 from cracktrader_http.retrying import Again, Patience, http_date, retry_after
@@ -32,6 +33,8 @@ from cracktrader_http.validators import Answer, KnownAnswers
 __all__ = ["Transport", "Wanted"]
 
 Result = TypeVar("Result")
+#: Reads the body of a response: told what was asked, and within which time.
+Take = Callable[[requests.Response, str, "Patience"], bytes]
 _IN_PASSING: Final = frozenset({408, 418, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
@@ -64,7 +67,7 @@ class Transport:
         self._lock = threading.Lock()
         self._session: requests.Session | None = None
         self._environment: dict[str, dict[str, Any]] = {}
-        self._home = _origin(config.url)
+        self._homes = {_origin(config.url), _origin(config.stream.url or config.url)}
         self._known = KnownAnswers()
         self._skew: int | None = None
         self.secrets = Secrets()
@@ -90,12 +93,32 @@ class Transport:
 
     def ask(self, wanted: Wanted, read: Callable[[Answer], Result], stopped: threading.Event) -> Result:
         """What ``read`` makes of the answer. Either may raise :class:`Again`: the request is then tried once more."""
-        options = self._config
-        patience = Patience(retries=options.retries, backoff=options.backoff, budget=options.budget, stopped=stopped)
+        patience = self._patience(stopped)
         address = self.secrets.hide_url(wanted.url)
         return patience.keep_trying(
             lambda: read(self._checked(self._answer(wanted, patience))), lambda what: f"{wanted.method} {address}: {what}"
         )
+
+    def listen(self, wanted: Wanted, hear: Callable[[Iterator[bytes]], None], stopped: threading.Event) -> None:
+        """Hand the lines of an answer without end to ``hear``, until it ends; that it broke off is no error."""
+
+        def take(response: requests.Response, told: str, patience: Patience) -> bytes:
+            if response.status_code != 200:
+                return self._body(response, told, patience)
+            if "text/event-stream" not in (kind := response.headers.get("Content-Type", "")):
+                raise MalformedData(
+                    f"{told} sends {kind or 'something'}, not events.", hint="Is the address of the stream right?"
+                )
+            hear(self._lines(response, told))
+            return b""
+
+        patience = self._patience(stopped)
+        address = self.secrets.hide_url(wanted.url)
+        answer = patience.keep_trying(
+            lambda: self._checked(self._answer(wanted, patience, take)), lambda what: f"{wanted.method} {address}: {what}"
+        )
+        if answer.status != 200:  # 204, too: do not come again
+            raise self.refused(answer)
 
     def close(self) -> None:
         """Give back the connections."""
@@ -104,11 +127,15 @@ class Transport:
                 self._session.close()
                 self._session = None
 
+    def _patience(self, stopped: threading.Event) -> Patience:
+        options = self._config
+        return Patience(retries=options.retries, backoff=options.backoff, budget=options.budget, stopped=stopped)
+
     # ── one try ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _answer(self, wanted: Wanted, patience: Patience) -> Answer:
-        """The answer to a request, after whatever redirects."""
-        url, method, at_home = wanted.url, wanted.method, _origin(wanted.url) == self._home
+    def _answer(self, wanted: Wanted, patience: Patience, take: Take | None = None) -> Answer:
+        """The answer to a request, after whatever redirects; ``take`` reads its body."""
+        url, method, at_home = wanted.url, wanted.method, _origin(wanted.url) in self._homes
         params: Mapping[str, Any] = wanted.params
         for _ in range(_MOST_REDIRECTS + 1):
             body = wanted.body if method != "GET" else None
@@ -125,7 +152,7 @@ class Transport:
             prepared = self._prepared(request)
             if at_home:
                 prepared = self._signer.sign(prepared)
-            answer, location = self._send(prepared, patience)
+            answer, location = self._send(prepared, patience, take)
             if location is None:
                 if at_home and answer.status < 400:
                     self._signer.accepted()
@@ -166,7 +193,9 @@ class Transport:
             ) from None
         return prepared
 
-    def _send(self, prepared: requests.PreparedRequest, patience: Patience) -> tuple[Answer, str | None]:
+    def _send(
+        self, prepared: requests.PreparedRequest, patience: Patience, take: Take | None = None
+    ) -> tuple[Answer, str | None]:
         """One exchange with the server; where it redirects, the address it redirects to."""
         options, url = self._config, str(prepared.url)
         told = f"{prepared.method} {self.secrets.hide_url(url)}"
@@ -175,7 +204,7 @@ class Transport:
         if wait >= patience.left:
             raise Again("the queue for this host is too long", wait=wait)
         patience.sleep(wait)
-        conditional = prepared.method == "GET"
+        conditional = prepared.method == "GET" and take is None
         asked = url, tuple(prepared.headers.items())
         if conditional:
             prepared.headers.update(self._known.conditions(asked))
@@ -186,7 +215,7 @@ class Transport:
             ) as response:
                 if "Age" not in response.headers:  # else the time is that of a cache's copy
                     self._note_clock(response.headers.get("Date"))
-                body = self._body(response, told, patience)
+                body = (take or self._body)(response, told, patience)
         except requests.exceptions.RequestException as error:
             raise self._failure(error, told) from None
         headers = {name.lower(): value for name, value in response.headers.items()}
@@ -220,6 +249,24 @@ class Transport:
                 hint='Run: pip install "cracktrader-http[compression]"',
             )
         return b"".join(blocks)
+
+    def _lines(self, response: requests.Response, told: str) -> Iterator[bytes]:
+        """The lines of a body as they come, until it ends or breaks off."""
+        left = b""
+        while True:
+            try:
+                block = response.raw.read1(_BLOCK, decode_content=True)
+            except (urllib3.exceptions.HTTPError, OSError):
+                return
+            if not block:
+                return
+            *lines, left = (left + block).splitlines(keepends=True)
+            if left.endswith(b"\n"):
+                lines, left = [*lines, left], b""
+            if len(left) > self._config.max_bytes:
+                raise MalformedData(f"{told} sends a line of more than {self._config.max_bytes:,} bytes.", hint="Is it a stream?")
+            for line in lines:
+                yield line.rstrip(b"\r\n")
 
     def _failure(self, error: requests.exceptions.RequestException, told: str) -> Exception:
         """What a failed exchange means: try again, or what to do."""
@@ -287,7 +334,7 @@ class Transport:
             if self._session is None:
                 self._session = requests.Session()
                 self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # none are kept
-                adapter = requests.adapters.HTTPAdapter(pool_maxsize=max(10, self._config.concurrency))
+                adapter = Adapter(pool_maxsize=max(10, self._config.concurrency))
                 for scheme in ("http://", "https://"):
                     self._session.mount(scheme, adapter)
             return self._session
@@ -327,8 +374,7 @@ class Transport:
             except orjson.JSONDecodeError:
                 raise MalformedData(f"{answer.told} sent no JSON.", hint="Is token_url right?") from None
 
-        options = self._config
-        patience = Patience(retries=options.retries, backoff=options.backoff, budget=options.budget, stopped=threading.Event())
+        patience = self._patience(threading.Event())
         return patience.keep_trying(sent, lambda what: f"POST {self.secrets.hide_url(url)}: {what}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import cracktrader as ct
 
 pytest.importorskip("cracktrader_ccxt", reason="cracktrader-ccxt is not installed")
+
+sys.path.insert(0, str(Path(__file__).parent))  # for venues.py
 
 from cracktrader_ccxt.desk import Desk
 from cracktrader_ccxt.limits import HostBudget

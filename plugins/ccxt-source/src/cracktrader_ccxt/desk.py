@@ -220,6 +220,10 @@ def _made(config: CcxtConfig, secrets: Secrets) -> Any:
             f"ccxt can't make {config.exchange} of this config: {type(error).__name__}: {secrets.hide(str(error))}.",
             hint="`config` is what ccxt's constructor takes; see ccxt's manual.",
         ) from None
+    from requests.adapters import HTTPAdapter
+
+    for scheme in ("http://", "https://"):  # as many connections as there may be threads
+        exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=64))
     if config.market_type is not None and "defaultType" not in (given.get("options") or {}):
         exchange.options["defaultType"] = config.market_type
     if config.sandbox:

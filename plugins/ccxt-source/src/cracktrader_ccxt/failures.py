@@ -60,13 +60,12 @@ _RULES: Final[tuple[tuple[tuple[int, ...], tuple[str, ...], Act, str], ...]] = (
     ((), ("BadSymbol",), Act.UNKNOWN_SYMBOL, ""),
     ((), ("NotSupported", "ArgumentsRequired"), Act.NOT_OFFERED, ""),
     ((), ("InvalidProxySettings",), Act.GIVE_UP, "Look at the proxies in `config`."),
+    (tuple(range(500, 600)), ("OnMaintenance",), Act.AGAIN, "Something at the exchange is not in order; try again later."),
     (
         (400, 404, 405, 410, 422), ("BadRequest",), Act.GIVE_UP,
         "The exchange does not understand the request. Is ccxt up to date?",
     ),
-    ((), ("OnMaintenance",), Act.AGAIN, "The exchange is being worked on; try again later."),
     ((), ("NetworkError", "OperationFailed"), Act.AGAIN, ""),
-    (tuple(range(500, 600)), (), Act.AGAIN, ""),
     ((), ("ExchangeError",), Act.GIVE_UP, "Look the message up in the documentation of the exchange."),
 )  # fmt: skip
 #: How long a host is left alone that doesn't say for how long, by status.

@@ -35,8 +35,6 @@ __all__ = ["Fetch", "timeframes_of"]
 
 #: Before this there was no exchange to have candles of.
 _EARLIEST: Final = 1_262_304_000_000  # 2010
-#: A page of an exchange that sends nothing but its latest candles ends within so many bars of the present.
-_PRESENT: Final = 3
 
 
 def timeframes_of(desk: Desk, odd: Mapping[str, set[str]] | None = None) -> dict[Timeframe, str]:
@@ -213,27 +211,30 @@ class Fetch:
             )
         return columns
 
-    def _too_late(self, page: Page, start: int) -> Answers:
-        """Whether an exchange that sent only later bars than were asked for has none, or has not heard the start."""
-        frame, first, last = self._frame, page.first or 0, page.last or 0
+    def _too_late(self, page: Page) -> None:
+        """Raise where an exchange that sent only later bars than were asked for has earlier ones, but does not give them.
+
+        ccxt cuts what an exchange sends at the start that was meant, so that its answer does not tell. Longer bars do: where
+        they say that something was traded, the bars that were asked for must be found, if the exchange gives them at all.
+        """
+        frame, first = self._frame, page.first or 0
         if self._pager.answers == "latest":
-            raise self._gone(first, f"{self._desk.name} sends its latest {page.rows:,} candles whatever it is asked for")
-        if last < frame.opening(frame.ordinal(self._closed) - _PRESENT):
-            return "first"  # it goes on from there in the past: so it has looked for the start
-        before = int(frame.opening(frame.ordinal(start) - self._pager.size))
-        earlier = self._page(max(0, before), start)
-        if len(earlier):
-            return self._pager.answers  # it has bars before: there is a gap
-        longer = max((one for one in self._known if one != frame), key=lambda one: one.shortest, default=frame)
-        if longer.shortest > frame.shortest:
-            older = self._page(int(longer.floor(start)), first, candles=self._of(longer, self._known[longer]))
-            if older.first is not None and longer.next(older.first) <= first:
-                raise self._gone(first, f"{self._desk.name} gave its latest {page.rows:,} candles, whatever it was asked for")
-            return "first"
-        if page.rows >= self._pager.size:
-            raise self._gone(first, f"{self._desk.name} gave its latest {page.rows:,} candles, whatever it was asked for")
-        self._notes.append(f"The answer begins at {isoformat(first)}; whether there were earlier bars is not known.")
-        return "first"
+            raise self._gone(first, f"{self._desk.name} sends its latest candles whatever it is asked for")
+        reach = self._pager.size * frame.shortest
+        longer = sorted((one for one in self._known if one.shortest > frame.shortest), key=lambda one: one.shortest)
+        if not longer:
+            self._notes.append(f"The answer begins at {isoformat(first)}; whether there were earlier bars is not known.")
+            return
+        guide = max((one for one in longer if one.shortest <= reach), key=lambda one: one.shortest, default=longer[0])
+        before = int(guide.opening(guide.ordinal(first) - self._pager.size))
+        traded = self._page(max(before, _EARLIEST), int(guide.floor(first)), candles=self._of(guide, self._known[guide]))
+        if not len(traded):
+            return  # the market is no older
+        opened = int(traded.columns[0][-1])
+        closed = int(guide.next(opened))
+        spans = [(opened, min(closed, opened + reach)), (max(opened, closed - reach), closed)]
+        if not any(len(self._page(*span)) for span in dict.fromkeys(spans)):
+            raise self._gone(first, f"{self._desk.name} gave its latest candles, whatever it was asked for")
 
     def _of(self, frame: Timeframe, spelled: str) -> Candles:
         return Candles(self._desk, self._market, frame, spelled, self._facts.raw, self._config.params)

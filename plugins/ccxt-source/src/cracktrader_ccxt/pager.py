@@ -39,8 +39,8 @@ class Pager:
 
     ``ask(start, end)`` gets the page of a range, of which the exchange may send only some. ``size`` is how many bars one request
     is for; it falls where pages turn out to hold fewer. ``answers`` is what :mod:`cracktrader_ccxt.facts` says of the exchange.
-    ``too_late(page, start)`` is asked about a page that begins so late that the exchange may not have heard ``start``: it returns
-    how the exchange answers, or raises where there are older bars that it does not give.
+    ``too_late(page)`` is asked once about a page that begins so late that the exchange may not have heard ``start``: it
+    raises where there are older bars that the exchange does not give.
     """
 
     def __init__(
@@ -49,13 +49,14 @@ class Pager:
         frame: Timeframe,
         answers: Answers,
         size: int,
-        too_late: Callable[[Page, int], Answers],
+        too_late: Callable[[Page], None],
     ) -> None:
         self._ask, self._frame, self._too_late = ask, frame, too_late
         self.answers, self.size = answers, size
         self._lock = threading.Lock()
         self._empty: tuple[tuple[int, int], ...] = ()
         self._nothing_from: int | None = None
+        self._heard = False
 
     def window(self, span: tuple[int, int]) -> list[Columns]:
         """The rows of a range, oldest first, however many the exchange sends at once."""
@@ -114,13 +115,13 @@ class Pager:
 
     def _note_what_comes_later(self, page: Page, first: int, span: Span) -> None:
         """A page that begins behind what was asked for: either there is nothing before it, or the start was not heard."""
-        if self.answers in ("unknown", "latest") or (
-            self.answers == "window" and self._frame.ordinal(first) - self._frame.ordinal(span.end) > self.size
-        ):
-            self.answers = self._too_late(page, span.start)
-        if self.answers == "first":
-            with self._lock:
-                self._empty = (*self._empty[-63:], (span.start, first))
+        if self.answers == "window" and self._frame.ordinal(first) - self._frame.ordinal(span.end) <= self.size:
+            return  # the first bar after the range, which some send too
+        if self.answers != "first" and not self._heard:
+            self._too_late(page)
+            self._heard = True
+        with self._lock:
+            self._empty = (*self._empty[-63:], (span.start, first))
 
 
 def _senseless(span: tuple[int, int], asked: int) -> TemporarySourceError:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime as dt
 import time
+from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cracktrader as ct
+from cracktrader.errors import MalformedData
 
-from .conftest import START, TYPES, Store
+from .conftest import HOUR, START, TYPES, Store, made, records, series
 
 TRADES = {"symbol": "VARCHAR(20)", "ts": "BIGINT", "price": "DOUBLE PRECISION", "amount": "NUMERIC(20, 8)",
           "side": "VARCHAR(4)", "id": "BIGINT"}  # fmt: skip
@@ -43,11 +48,100 @@ def test_bars_of_trades_are_those_that_the_core_makes(store: Store, chunk: int) 
     shuffled = [trades[at] for at in np.random.default_rng(1).permutation(len(trades))]
     name = store.create(TRADES, rows_of(shuffled, decimals=store.kind != "sqlite"))
     for fast in ("no",) if store.kind == "mysql" else ("no", "yes"):
-        options = {"table": name, "trades": True, "timeframe": "5m", "chunk_size": chunk, "fast": fast}
+        options = {"table": name, "trades": True, "timeframe": "5m", "chunk_size": chunk, "fast": fast, "aggregate": "local"}
         assert store.load(**options) == wanted
         part = store.load(**options, start="2024-01-01T01:00", end="2024-01-01T02:00")
         assert part == wanted.between("2024-01-01T01:00", "2024-01-01T02:00")
         assert store.load(**options, limit=3) == wanted[-3:]
+
+
+TIMES = {
+    "seconds": ("BIGINT", lambda at: at // 1000),
+    "milliseconds": ("BIGINT", lambda at: at),
+    "nanoseconds": ("BIGINT", lambda at: at * 1_000_000 + 999_999 - at % 7),
+    "timestamp": ("TIMESTAMP(6)", lambda at: dt.datetime.fromtimestamp(at / 1000, dt.UTC).replace(tzinfo=None)),
+}
+
+
+@pytest.fixture(params=["duckdb", "postgresql", "mysql"])
+def reckoner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """The databases that put bars together."""
+    yield from made(request.param, tmp_path)
+
+
+def same_but_for_quotes(found: ct.Bars, wanted: ct.Bars) -> bool:
+    """Whether all is equal to the last bit but sums of products, which are in the order of whoever sums."""
+    quotes = [name for name in wanted.extra if "quote" in name]
+    exact = {name: values for name, values in wanted.extra.items() if name not in quotes}
+    close = all(np.allclose(found[name], wanted[name], rtol=1e-12, atol=0) for name in quotes)
+    return close and found.but(extra={name: found[name] for name in exact}) == wanted.but(extra=exact)
+
+
+@pytest.mark.parametrize("layout", TIMES)
+def test_the_database_makes_the_bars_that_would_be_made_here(reckoner: Store, layout: str) -> None:
+    store, (kind, written) = reckoner, TIMES[layout]
+    kind = kind.replace("TIMESTAMP(6)", {"mysql": "DATETIME(6)", "duckdb": "TIMESTAMP"}.get(store.kind, kind))
+    trades = market()
+    for at in range(0, 3000, 10):  # of one moment, and out of order but for their ids
+        trades[at] = dataclasses.replace(trades[at], time=trades[at - 1].time) if at else trades[at]
+    shuffled = [trades[at] for at in np.random.default_rng(1).permutation(len(trades))]
+    types = {**TRADES, "ts": kind}
+    for column in ("NUMERIC(20, 8)", "DOUBLE PRECISION"):
+        if store.kind == "duckdb" and column != "DOUBLE PRECISION":
+            continue  # its decimals do not become the nearest floats
+        rows = [(symbol, written(at), *rest) for symbol, at, *rest in rows_of(shuffled, decimals=column != "DOUBLE PRECISION")]
+        name = store.create({**types, "amount": column}, rows)
+        for frame in ("5m", "1w"):
+            options = {"table": name, "trades": True, "timeframe": frame}
+            here, there = store.load(**options, aggregate="local"), store.load(**options, aggregate="database")
+            assert there.provenance["read_as"] == "bars made in the database"
+            assert same_but_for_quotes(there, here), (frame, column)
+            span = {"start": "2024-01-01T01:00", "end": "2024-01-01T03:00"} if frame != "1w" else {}
+            here, there = (store.load(**options, **span, aggregate=where) for where in ("local", "database"))
+            assert same_but_for_quotes(there, here)
+        where = store.load(**options).provenance
+        assert ("by this process" in where["notes"][0]) if store.kind == "duckdb" else ("database" in where["read_as"])
+
+
+def test_bars_that_the_database_can_not_make_are_made_here(reckoner: Store) -> None:
+    store, trades = reckoner, market()
+    plain = {**TRADES, "amount": "DOUBLE PRECISION"}
+    faults = {
+        "occurs twice": lambda rows: [*rows, rows[2000]],
+        "more than eight decimals": lambda rows: [*rows[:2000], (*rows[2000][:3], 1 / 3, *rows[2000][4:]), *rows[2001:]],
+    }
+    for said, spoil in faults.items():
+        name = store.create(plain, spoil(rows_of(trades, decimals=False)))
+        options = {"table": name, "trades": True, "timeframe": "5m"}
+        here, mixed = store.load(**options, aggregate="local"), store.load(**options)  # on servers, both ways in one load
+        assert same_but_for_quotes(mixed, here), said
+        with pytest.raises(MalformedData, match="can't be made in the database: a .*" + said):
+            store.load(**options, aggregate="database")
+    store.run(f"UPDATE {name} SET price = -1 WHERE id = 1500")
+    with pytest.raises(MalformedData, match="no trade has that"):
+        store.load(**options)
+
+
+def test_longer_bars_are_made_in_the_database_only_if_that_is_asked_for(reckoner: Store) -> None:
+    store, bars = reckoner, series()
+    name = store.create({**TYPES, "funding": "DOUBLE PRECISION"}, [(*row, 0.125) for row in records(bars)])
+    here = store.load(table=name, timeframe="4h")
+    assert "in the database" not in str(here.provenance["read_as"])
+    there = store.load(table=name, timeframe="4h", aggregate="database")
+    assert there.provenance["read_as"] == "bars made in the database"
+    assert there == here
+    assert (there.flags > 0).sum() == 1  # of which an hour or two are missing
+    store.run(f"UPDATE {name} SET high = 1 WHERE ts = {START + HOUR}")
+    with pytest.raises(MalformedData, match="a row has a value that no trade or bar has"):
+        store.load(table=name, timeframe="4h", aggregate="database")
+
+
+def test_a_database_that_can_not_make_bars_says_so(sqlite: Store) -> None:
+    name = sqlite.create(TRADES, rows_of(market(50), decimals=False))
+    options = {"table": name, "trades": True, "timeframe": "5m"}
+    assert "can't tell which of many rows is the first" in sqlite.load(**options).provenance["notes"][0]
+    with pytest.raises(ct.errors.UnsupportedMode, match="can't be made in the database"):
+        sqlite.load(**options, aggregate="database")
 
 
 def test_candles_come_once_they_are_over(sqlite: Store) -> None:

@@ -59,6 +59,11 @@ class SqlConfig(SourceConfig):
         default=None, description="The timeframe of the bars in the table; None: told from a column, or from their times."
     )
     trades: bool = Field(default=False, description="Whether the rows are trades, of which bars are made.")
+    aggregate: Literal["auto", "database", "local"] = Field(
+        default="auto",
+        description="Where bars are put together: of trades in the database if that gives the same, of shorter bars here,"
+        " after they were checked; or always in the database, or never.",
+    )
     fast: Literal["auto", "yes", "no"] = Field(
         default="auto", description="Whether rows come as Arrow, where a driver can: if it pays, always or never."
     )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import URL
+from sqlalchemy.ext.compiler import compiles
 
-from cracktrader.errors import InvalidOption, PluginDependencyMissing, SourceNotFound
+from cracktrader.errors import InvalidOption, NotSupported, PluginDependencyMissing, SourceNotFound
 from cracktrader_sql.config import SqlConfig
 
 __all__ = ["Dialect", "dialect_of"]
@@ -68,6 +71,44 @@ class Dialect:
         """A column of numbers, or of text that holds numbers, as every driver sends it alike."""
         return column
 
+    # ── what is needed to put bars together; only asked for where ``aggregates`` ─────────────────────
+
+    #: Whether the database can tell which of many rows is the first by some order, and reckons with floats as we do.
+    aggregates: ClassVar[bool] = False
+    #: Whether it is a file that this process reads, so that no rows travel.
+    in_process: ClassVar[bool] = False
+    #: The kinds of numbers, besides floats and integers, that it turns into the nearest float.
+    nearest: ClassVar[tuple[type, ...]] = ()
+    #: The sign by which whole numbers are divided to whole numbers.
+    quotient: ClassVar[str] = "/"
+
+    def first(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        """The value of the first row of a group by that order."""
+        raise NotSupported(f"The first of many rows can't be asked for: {value} by {order}.")
+
+    def last(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        """The value of the last row of a group."""
+        return self.first(value, [column.desc() for column in order])
+
+    def double(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A number as a float of eight bytes, to reckon with."""
+        return sa.cast(column, sa.Double)
+
+    def divided(self, number: sa.ColumnElement[Any], by: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A whole number that is not negative, divided by another, without the rest."""
+        return number.op(self.quotient, precedence=8)(by)
+
+    def microseconds(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        """A timestamp as microseconds since 1970."""
+        raise NotSupported(f"Microseconds can't be asked for: {time}.")
+
+    def milliseconds(self, time: sa.ColumnElement[Any], kind: str, unit: str | None) -> sa.ColumnElement[Any]:
+        """A time, epoch numbers of a unit or timestamps, as whole milliseconds since 1970."""
+        if kind == "epoch" and unit in ("s", "ms"):
+            return time * sa.literal_column("1000") if unit == "s" else time
+        finer = time if kind == "epoch" else self.microseconds(time)
+        return self.divided(finer, sa.literal_column("1000000" if unit == "ns" else "1000"))
+
 
 class Sqlite(Dialect):
     """SQLite: a file, opened for reading; a column holds whatever was put into it."""
@@ -120,6 +161,23 @@ class Postgres(Dialect):
     def number(self, column: sa.ColumnElement[Any], *, text: bool) -> sa.ColumnElement[Any]:  # noqa: ARG002
         return sa.cast(column, sa.Double)  # NUMERIC takes twice as long, and some drivers send it as text
 
+    aggregates = True
+    nearest = (Decimal,)
+
+    def first(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        first: sa.ColumnElement[Any] = self._sorted(value, order)[sa.literal_column("1")]
+        return first
+
+    def last(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        last: sa.ColumnElement[Any] = self._sorted(value, order)[sa.cast(sa.func.count(), sa.Integer)]
+        return last  # of the same array, which is sorted once
+
+    def _sorted(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.Function[Any]:
+        return sa.func.array_agg(aggregate_order_by(self.double(value), *order), type_=sa.ARRAY(sa.Double))
+
+    def microseconds(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(sa.func.round(sa.extract("epoch", time) * sa.literal_column("1000000")), sa.BigInteger)
+
 
 #: How long a text of many rows may be, in MariaDB and MySQL; as long as what they send at once.
 _LONGEST_TEXT: Final = 16 << 20
@@ -165,6 +223,19 @@ class MySql(Dialect):
     def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.cast(column, sa.BINARY)
 
+    aggregates = True
+    nearest = (Decimal,)
+    quotient = "DIV"
+
+    def first(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        # What is longer than a text may be is cut off at its end, where nobody looks. The default is never taken; it is there
+        # because a double is taken for shorter than it may be, see packing.
+        text = sa.func.coalesce(value, sa.literal_column(f"'{'-' * 32}'"))
+        return sa.func.substring_index(sa.func.group_concat(_Ordered(text, order)), ",", 1)
+
+    def microseconds(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.timestampdiff(sa.text("MICROSECOND"), sa.literal_column("'1970-01-01'"), time)
+
 
 class DuckDb(Dialect):
     """DuckDB: a file, opened for reading, which several processes may do at a time."""
@@ -179,6 +250,19 @@ class DuckDb(Dialect):
     def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:  # noqa: ARG002
         _existing_file(url)
         return {"read_only": True}
+
+    aggregates = True
+    in_process = True
+    quotient = "//"
+
+    def first(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        return sa.func.arg_min(self.double(value), sa.func.row(*order))
+
+    def last(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> sa.ColumnElement[Any]:
+        return sa.func.arg_max(self.double(value), sa.func.row(*order))
+
+    def microseconds(self, time: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.epoch_us(time)
 
 
 class SqlServer(Dialect):
@@ -196,6 +280,21 @@ _DIALECTS: Final[Mapping[str, Dialect]] = {
 def dialect_of(name: str) -> Dialect:
     """What is known of a database by the name of its SQLAlchemy dialect."""
     return _DIALECTS.get(name, Dialect())
+
+
+class _Ordered(sa.sql.expression.ColumnElement[Any]):
+    """A value within an aggregate, with the order in which rows are taken."""
+
+    inherit_cache = False
+
+    def __init__(self, value: sa.ColumnElement[Any], order: Sequence[sa.ColumnElement[Any]]) -> None:
+        self.value, self.order = value, order
+
+
+@compiles(_Ordered)
+def _ordered(element: _Ordered, compiler: Any, **options: Any) -> str:
+    order = ", ".join(compiler.process(column, **options) for column in element.order)
+    return f"{compiler.process(element.value, **options)} ORDER BY {order}"
 
 
 def _set(connection: sa.Connection, settings: Mapping[str, Any]) -> None:

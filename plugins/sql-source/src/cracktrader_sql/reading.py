@@ -10,9 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from cracktrader.bars import PRICES, Bars
-from cracktrader.errors import NotSupported, TemporarySourceError, UnsupportedTimeframe
+from cracktrader.errors import MalformedData, NotSupported, TemporarySourceError, UnsupportedMode, UnsupportedTimeframe
 from cracktrader.request import BarRequest
 from cracktrader.timeframe import TIMEFRAMES, Timeframe
+from cracktrader.times import isoformat
+from cracktrader_sql.aggregating import UnsureError, aggregated, obstacle
 from cracktrader_sql.arrow import stream
 from cracktrader_sql.asking import question
 from cracktrader_sql.config import SqlConfig
@@ -33,7 +35,8 @@ _QUICK: Final = 2.0
 def read_bars(database: Database, config: SqlConfig, request: BarRequest) -> Generator[Bars]:
     """The bars of a request, chunk by chunk; memory is bounded by ``chunk_size``.
 
-    What fails for the moment is tried again, as long as no bar was delivered.
+    What fails for the moment is tried again, as long as no bar was delivered. Bars that the database can't put together
+    as it would be done here are, from the first of them on, put together here.
     """
     pauses = list(_PAUSES)
     while True:
@@ -43,6 +46,15 @@ def read_bars(database: Database, config: SqlConfig, request: BarRequest) -> Gen
                 for bars in chunks:
                     yield bars
                     delivered = True
+            return
+        except UnsureError as unsure:
+            if config.aggregate == "database":
+                raise MalformedData(
+                    f"From {isoformat(unsure.opening)} on, bars can't be made in the database: {unsure.why}.",
+                    hint="Repair the rows, or leave out aggregate='database'.",
+                ) from None
+            rest = request.but(start=unsure.opening)
+            yield from read_bars(database, config.model_copy(update={"aggregate": "local"}), rest)
             return
         except TemporarySourceError:
             if delivered or not pauses or clock_time.monotonic() - begun > _QUICK:
@@ -85,11 +97,18 @@ def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generat
         if series is None:
             return
         frame = None if config.trades else timeframe_of(connection, series, config)
-        _refuse_other_bars(series, frame, request)
         asked = question(series, database.dialect, config, request)
+        notes = list(series.notes)
+        if config.trades or (config.aggregate == "database" and frame not in (None, request.timeframe)):
+            where = _place(series, database, config, request, frame)
+            about = _about(series, "bars made in the database", notes)
+            if not where:
+                yield from aggregated(connection, database.dialect, asked, frame, about)
+                return
+            notes.append(f"Bars were made here, not in the database: {where}.")
+        _refuse_other_bars(series, frame, request)
         begun = clock_time.monotonic()
         rows = stream(database, connection, asked, _expected(series, request), config)
-        notes = list(series.notes)
         with closing(rows.chunks) as chunks:
             if config.trades:
                 yield from bars_of_rows(chunks, series, request, _about(series, rows.how, notes))
@@ -99,6 +118,16 @@ def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generat
                     notes.append(note)
                 begun = 0.0
                 yield _bars(columns, series, request, _about(series, rows.how, notes))
+
+
+def _place(series: Series, database: Database, config: SqlConfig, request: BarRequest, frame: Timeframe | None) -> str:
+    """Why bars can't be put together in the database, empty where they can; raises where they must be."""
+    why = obstacle(series, database.dialect, config, request.timeframe)
+    if frame is not None and not frame.divides(request.timeframe):
+        why = f"bars of {request.timeframe} are not made of whole bars of {frame}"
+    if why and config.aggregate == "database":
+        raise UnsupportedMode(f"Bars can't be made in the database: {why}.", hint="Leave out aggregate='database'.", source="sql")
+    return why
 
 
 def _bars(columns: Columns, series: Series, request: BarRequest, provenance: dict[str, Any]) -> Bars:

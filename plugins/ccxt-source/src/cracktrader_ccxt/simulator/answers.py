@@ -73,6 +73,9 @@ class Dialect(Protocol):
     def weight(self, question: Question) -> int:
         """What a request costs."""
 
+    def headers(self, used: int) -> dict[str, str]:
+        """How it tells what was used in the minute."""
+
     def symbol(self, question: Question) -> str | None:
         """The unified symbol that a request asks for."""
 

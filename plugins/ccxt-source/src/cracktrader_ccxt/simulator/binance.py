@@ -38,7 +38,7 @@ _ERRORS: Final = {
     429: "Too much request weight used; current limit is {limit} request weight per 1 MINUTE. Please use WebSocket Streams for"
     " live updates to avoid polling the API.",
     451: "Service unavailable from a restricted location according to 'b. Eligibility' in the terms of use.",
-    503: "The system is under maintenance; please wait.",
+    503: "System is under maintenance.",
 }
 
 
@@ -105,6 +105,9 @@ class Binance:
                 return 20 if self.spot else 1
         return 1
 
+    def headers(self, used: int) -> dict[str, str]:
+        return {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
+
     def answer(self, question: Question) -> Answer | Page:
         route = self._routes.get(question.path.removeprefix(self.root))
         if question.path in _ELSEWHERE:
@@ -115,7 +118,7 @@ class Binance:
 
     def refusal(self, status: int, until: int) -> Answer:
         message = _ERRORS.get(status, "Internal error; unable to process your request. Please try again.")
-        code = -1003 if status in (418, 429) else 0 if status == 451 else -1016 if status == 503 else -1001
+        code = -1003 if status in (418, 429) else 0 if status == 451 else 1 if status == 503 else -1001
         return _error(code, message.format(until=until, limit=self.limit), status)
 
     def maintenance(self, question: Question) -> Answer:

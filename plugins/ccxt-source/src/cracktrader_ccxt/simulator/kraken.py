@@ -71,6 +71,9 @@ class Kraken:
     def weight(self, question: Question) -> int:  # noqa: ARG002  # the exchange tells nobody
         return 0
 
+    def headers(self, used: int) -> dict[str, str]:  # noqa: ARG002
+        return {}
+
     def symbol(self, question: Question) -> str | None:
         return self.known.get(question.query.get("pair", ""))
 

@@ -114,8 +114,7 @@ class Streams:
                 elif message.type is WSMsgType.TEXT:
                     await self._asked(connection, message.data)
         finally:
-            self.connections.discard(connection)
-            self._unsubscribe(connection, list(connection.names))
+            self._drop(connection)
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
         return response
@@ -157,6 +156,11 @@ class Streams:
                     self._open(key, made)
                 self._listeners[key].add(connection)
         self._stir.set()
+
+    def _drop(self, connection: Connection) -> None:
+        """Nothing more is sent to it than what waits already."""
+        self.connections.discard(connection)
+        self._unsubscribe(connection, list(connection.names))
 
     def _unsubscribe(self, connection: Connection, names: list[str]) -> None:
         for name in names:
@@ -317,6 +321,7 @@ class Streams:
         """Close the connections that listen to such a stream, or to none if all are meant; how many there were."""
         chosen = [connection for connection in self.connections if self._concerned(connection, stream, symbol)]
         for connection in chosen:
+            self._drop(connection)
             if clean:
                 task = asyncio.ensure_future(_bid_farewell(connection))
                 self._tasks.add(task)
@@ -339,7 +344,7 @@ class Streams:
         """End all connections, and wait for it."""
         self.disconnect(clean=clean)
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=0.2)
+            await asyncio.wait(self._tasks, timeout=_FLUSH)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -375,6 +380,7 @@ class Streams:
                 waiting.clear()
             waiting.append(message)
             return
+        yield from self._held.pop(key, ())
         yield from self._disordered(key, made, message)
 
     def _disordered(self, key: tuple[bool, str], made: Channel, message: Message) -> Iterator[Message]:
@@ -430,5 +436,8 @@ def break_off(request: web.BaseRequest) -> None:
 
 
 async def _bid_farewell(connection: Connection) -> None:
+    patience = time.monotonic() + _FLUSH
     with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+        while connection.waiting and time.monotonic() < patience:
+            await asyncio.sleep(0.001)
         await connection.response.close(code=1001, message=b"going away")

@@ -36,7 +36,7 @@ class Weights:
         if counted[0] != now // _MINUTE:
             counted[:] = [now // _MINUTE, 0, 0]
         counted[1] += weight
-        headers = {"X-MBX-USED-WEIGHT": str(int(counted[1])), "X-MBX-USED-WEIGHT-1M": str(int(counted[1]))}
+        headers = dialect.headers(int(counted[1]))
         if dialect.limit and counted[1] > dialect.limit:
             counted[2] += 1
             if counted[2] > _PATIENCE:

@@ -3,11 +3,9 @@
 import os
 
 import pytest
-from virtualvenue import CLEAN, Faults, World, row_of
+from virtualvenue import World, row_of
 
 from cracktrader.live.line import State
-from cracktrader.live.settings import LiveSettings
-from cracktrader.timeframe import Timeframe
 
 #: `nox -s soak` runs more worlds, for longer.
 SEEDS = int(os.environ.get("CRACKTRADER_SOAK_SEEDS", "12"))

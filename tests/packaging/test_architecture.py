@@ -101,6 +101,15 @@ def test_plugins_do_not_know_who_reads_them() -> None:
         assert not found & above, f"{name} imports {found & above}"
 
 
+def test_live_knows_no_feed_and_no_backtrader() -> None:
+    above = {
+        "backtrader",
+        *(f"{CORE}.{own}" for own in ("cerebro", "cli", "declarations", "feeds", "store", "syncing", "testing")),
+    }
+    for name, found in importers(f"{CORE}.live").items():
+        assert not found & above, f"{name} imports {found & above}"
+
+
 def test_only_feeds_store_and_cerebro_import_backtrader() -> None:
     users = {name for name, found in IMPORTS.items() if "backtrader" in found}
     # The commands that run backtrader are its users, not rooms of the house: nothing is built on them.
@@ -192,7 +201,9 @@ def by_kind(name: str) -> tuple[int, str]:
     return (0 if name.isupper() else 1 if name[0].isupper() else 2), name
 
 
-@pytest.mark.parametrize("package", [CORE, f"{CORE}.catalog", f"{CORE}.plugins", f"{CORE}.testing", f"{CORE}.quality"])
+@pytest.mark.parametrize(
+    "package", [CORE, f"{CORE}.catalog", f"{CORE}.live", f"{CORE}.plugins", f"{CORE}.testing", f"{CORE}.quality"]
+)
 def test_all_is_sorted_and_every_name_of_it_resolves(package) -> None:
     module = importlib.import_module(package)
     assert module.__all__ == sorted(module.__all__, key=by_kind)

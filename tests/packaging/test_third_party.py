@@ -85,7 +85,7 @@ def it_is_listed_and_loaded_by_name_and_nothing_else_is_imported(installed: Envi
         import cracktrader as ct
         assert "site-packages" in ct.__file__, ct.__file__
         names = [entry.full_name for entry in ct.default_registry().entries()]
-        assert names == ["cracktrader-core:memory", "cracktrader-tickdemo:tickdemo"], names
+        assert names == ["cracktrader-core:memory", "cracktrader-core:replay", "cracktrader-tickdemo:tickdemo"], names
         assert "cracktrader_tickdemo" not in sys.modules
         bars = ct.load("tickdemo", symbol="BTC/USDT", timeframe="1h", start="2024-01-01", end="2024-01-03", price=200)
         assert bars.provenance["plugin"] == "cracktrader-tickdemo" and bars.provenance["plugin_version"] == "0.1.0"

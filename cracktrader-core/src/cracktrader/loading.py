@@ -17,7 +17,7 @@ from cracktrader.request import BarRequest
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import TimeLike, isoformat, now_ms
 
-__all__ = ["fetch", "keep", "load", "source"]
+__all__ = ["fetch", "fetch_raw", "keep", "load", "source"]
 
 Got = TypeVar("Got")
 
@@ -100,6 +100,19 @@ def fetch(
         bars = _whole(bars.resample(target), request.but(timeframe=target), now)
     registry.notify("bars_loaded", request=request, bars=bars, report=bars.report)
     return bars
+
+
+def fetch_raw(opened: Source, request: BarRequest) -> Bars:
+    """The bars of a request as the source has them at this moment, past every catalog and check, in the source's order.
+
+    Where it lacks the timeframe they are made of a shorter one; what is not over yet may be among them.
+    """
+
+    def ask(parts: BarRequest) -> Bars:
+        chunks = list(opened.bars(parts))
+        return Bars.concat(chunks) if chunks else Bars.empty(request.symbol, parts.timeframe, source=opened.name)
+
+    return _asked(opened, request, request.timeframe, ask)[1].in_order().resample(request.timeframe)
 
 
 def keep(

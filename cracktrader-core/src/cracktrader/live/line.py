@@ -112,7 +112,8 @@ class CandleLine:
 
     ``cursor`` is the opening of the first bar wanted, ``last`` the bar before it, ``until`` where the line ends. All times are
     epoch milliseconds UTC by the source's clock, and ``now`` never runs backwards. :attr:`wake_at` says when
-    :meth:`on_time` wants to be called next, if nothing happens before. Without ``fetchable`` no bar can be had but those of the
+    :meth:`on_time` wants to be called next, if nothing happens before; :attr:`room`, how many bars may go out, is for the driver
+    to set. Without ``fetchable`` no bar can be had but those of the
     stream; what it has not proven whole is flagged SUSPECT.
     """
 
@@ -135,7 +136,7 @@ class CandleLine:
         self.counts = Counts()
         self.state = State.DELAYED
         self.wake_at: int | None = now
-        self.room = True
+        self.room = 1 << 60
         self.forming: OHLCVCandle | None = None
         self._confirm, self._fetchable = settings.confirm, fetchable
         self._grace, self._silence = int(settings.grace * 1000), int(settings.silence * 1000)
@@ -155,7 +156,8 @@ class CandleLine:
         if last is not None and not last.flags & (Flag.REPAIRED | Flag.FILLED):
             self._given[last.time] = last
         # the stream
-        self._up: int | None = None
+        self._up: int | None = None  # opened at
+        self._there: int | None = None  # heard for the first time since
         self._down: int | None = now
         self._losses = 0  # since it was last heard
         self._ever_up = False
@@ -176,14 +178,14 @@ class CandleLine:
         return taken
 
     @property
-    def stuck(self) -> bool:
-        """Whether a bar that is over can't be had at present."""
-        return self._stuck is not None
+    def finished(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state is State.ENDED
 
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────
 
-    def on_candle(self, candle: OHLCVCandle, now: int) -> None:
-        """The stream shows a candle."""
+    def on_candle(self, candle: OHLCVCandle, now: int, *, forms: bool = True) -> None:
+        """The stream shows a candle; it has shown the same one before, while it formed, where ``forms``."""
         self._alive(now)
         time = self.frame.floor(candle.time)
         if time != candle.time or time > now or not is_sane(candle):
@@ -200,7 +202,7 @@ class CandleLine:
             elif len(self._final) < _KEPT:
                 self._final[time] = candle
         elif time not in self._final:
-            self._forms = self._forms or not candle.closed
+            self._forms = self._forms or (forms and not candle.closed)
             self._note_forming(candle)
         self._advance(now)
 
@@ -246,6 +248,7 @@ class CandleLine:
     def on_up(self, now: int) -> None:
         """The stream was opened; whether it works is seen later."""
         self._up = self._heard = now
+        self._there = None
         if not self._losses:
             self._down = None
         self._suspected = None
@@ -257,12 +260,16 @@ class CandleLine:
 
     def on_down(self, why: str, now: int) -> None:
         """The stream has ended, or failed."""
-        self._up = None
+        self._up = self._there = None
         self._losses += 1
         if self._down is None:
             self._down = now
         self._note(f"The stream was lost: {why}")
         self._advance(now)
+
+    def on_failed(self) -> None:
+        """Something happened that nothing mends: the line is over."""
+        self.state, self.wake_at = State.ENDED, None
 
     def on_time(self, now: int) -> None:
         """Some time has passed."""
@@ -273,6 +280,8 @@ class CandleLine:
     def _alive(self, now: int) -> None:
         self.counts.messages += 1
         self._heard = now
+        if self._there is None:
+            self._there = now
         self._losses = 0
         self._down = self._suspected = None
 
@@ -358,19 +367,15 @@ class CandleLine:
 
     # ── going on ─────────────────────────────────────────────────────────────────────────────────────
 
-    @property
-    def _finished(self) -> bool:
-        return self.state is State.ENDED
-
     def _due(self, time: int) -> int:
         return self.frame.next(time) + self._grace
 
     def _advance(self, now: int) -> None:
         """Let everything out that may go out, then see what to ask for and what to tell."""
-        if self._finished:
+        if self.finished:
             return
         self.wake_at = None
-        while self.room and self._step(now):
+        while self.room > 0 and self._step(now):
             self._stuck, self._failures, self._retry = None, 0, now
             if self._up is not None:
                 self._down = None  # whatever it says, nothing is missing
@@ -396,7 +401,7 @@ class CandleLine:
             self._leave_empty(time)
             return True
         seen = self._seen.get(time)
-        whole = not self._confirm and self._up is not None and self._up <= time
+        whole = not self._confirm and self._there is not None and self._there <= time
         if whole and seen is not None and (now >= due or (self._newest > time and self.frame.next(time) <= now)):
             self._deliver(replace(seen, closed=True))
             return True
@@ -425,8 +430,10 @@ class CandleLine:
 
     def _do_without(self, time: int, seen: OHLCVCandle | None) -> bool:
         """The bar can't be fetched: give what the stream showed of it, and say that it may be less than all."""
-        whole = self._up is not None and self._up <= time
-        if seen is not None:
+        whole = self._there is not None and self._there <= time
+        if not whole and self._last is None:
+            self._move(time)  # the line begins with the first bar that the stream shows all of
+        elif seen is not None:
             self.counts.uncertain += 1
             self._deliver(replace(seen, closed=True, flags=seen.flags | Flag.SUSPECT))
         elif whole:
@@ -455,6 +462,7 @@ class CandleLine:
 
     def _give(self, candle: OHLCVCandle) -> None:
         self.counts.bars += 1
+        self.room -= 1
         self._given[candle.time] = candle
         if len(self._given) > _REMEMBERED:
             self._given.popitem(last=False)
@@ -477,8 +485,7 @@ class CandleLine:
             if now < self._suspected + self._grace:
                 self._wake(self._suspected + self._grace)
                 return
-            self._suspected = None
-            self._up = None
+            self._suspected = self._up = self._there = None
             self._down = self._down or now
             self._out.append(Restart("it says nothing while the source goes on"))
             return

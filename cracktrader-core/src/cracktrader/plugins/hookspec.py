@@ -53,7 +53,12 @@ class SourceHooks:
 
     @_spec(firstresult=True)
     def stream_candles(self, symbol: str, timeframe: str) -> AsyncIterator[OHLCVCandle]:  # type: ignore[empty-body]
-        """Candles as they change; ``closed`` says which will not change any more."""
+        """Candles as they change; ``closed`` says which will not change any more, and is True only where the venue says so.
+
+        An async generator, as all streams: it runs in the one event loop of the hub, beside others, and must not block. Each
+        candle is a new object. It raises :class:`TemporarySourceError` where the connection is lost, and is then called again;
+        what is raised for a symbol or timeframe that will never stream ends the feed. When it is closed, it unsubscribes.
+        """
 
     @_spec(firstresult=True)
     def stream_trades(self, symbol: str) -> AsyncIterator[Trade]:  # type: ignore[empty-body]
@@ -66,6 +71,13 @@ class SourceHooks:
     @_spec(firstresult=True)
     def stream_order_book(self, symbol: str, limit: int) -> AsyncIterator[OrderBook]:  # type: ignore[empty-body]
         """The order book as it changes, at most ``limit`` levels a side."""
+
+    @_spec(firstresult=True)
+    async def close_streams(self) -> None:
+        """Give back what the streams held, such as sockets. Awaited in the streams' loop when the last of them has been closed.
+
+        Streams may be opened again after it.
+        """
 
     @_spec(firstresult=True)
     def list_symbols(self) -> Sequence[str]:  # type: ignore[empty-body]

@@ -1,0 +1,491 @@
+"""LiveLine: one symbol and timeframe of a source, followed in the hub and read from elsewhere.
+
+The thinking is done by :class:`~cracktrader.live.line.CandleLine`; here are the stream, the fetches, the timer and the clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from cracktrader.bars import Bars
+from cracktrader.catalog import Catalog
+from cracktrader.errors import CracktraderError, NotSupported, SourceError, UnsupportedTimeframe
+from cracktrader.events import OHLCVCandle, Trade
+from cracktrader.live.building import CandleBuilder
+from cracktrader.live.clock import SourceClock, machine_ms
+from cracktrader.live.handover import Bell, Handover
+from cracktrader.live.hub import HUB, Job, in_thread
+from cracktrader.live.keeping import Keeper
+from cracktrader.live.line import CandleLine, Deliver, Ended, Fetch, Note, Restart, State, StateChange
+from cracktrader.live.recording import Recorder, recorder
+from cracktrader.live.settings import Counts, LiveSettings
+from cracktrader.live.streams import backoff, events, is_final, streams_of
+from cracktrader.loading import fetch_raw
+from cracktrader.plugins.source import Source
+from cracktrader.request import BarRequest
+from cracktrader.timeframe import Timeframe
+
+__all__ = ["Failed", "Item", "LiveLine", "Said"]
+
+logger: Final = logging.getLogger("cracktrader.live")
+#: A fetch that takes longer, in seconds, has failed; so many may hang before no other is begun.
+_FETCH_SECONDS: Final = 30.0
+_HANGING: Final = 3
+#: The source's clock is asked so often at first, and again after so many seconds.
+_CLOCK_SAMPLES: Final = 3
+_CLOCK_SECONDS: Final = 60.0
+#: A candle that is called closed may be so many milliseconds ahead of what its source's clock is believed to show.
+_AHEAD: Final = 1_000
+#: Live bars are written to the catalog so often; at the end that may take so long.
+_KEEP_SECONDS: Final = 300.0
+_LAST_WRITE_SECONDS: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Something to tell the user: the line's state changed, or something happened that changes none (then it is None)."""
+
+    state: State | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The line can't go on; ``refused`` where it never was live."""
+
+    error: Exception
+    refused: bool
+
+
+Item: TypeAlias = "Deliver | Said | Failed | Ended"
+
+
+class LiveLine:
+    """The closed bars of one symbol and timeframe as they come, from the one after ``last`` on.
+
+    :meth:`start` begins to follow, :meth:`stop` ends it and leaves nothing running. In between :attr:`items` hands over bars,
+    states and errors in order; read them with :meth:`take`. ``reached`` is the opening of the next bar that can come: it is known
+    that nothing before it will. Without ``last`` the line begins with the bar that forms now.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        symbol: str,
+        timeframe: Timeframe,
+        settings: LiveSettings,
+        *,
+        last: OHLCVCandle | None = None,
+        until: int | None = None,
+        fill: bool = True,
+        fill_limit: int = 60,
+        bell: Bell | None = None,
+        catalog: Catalog | None = None,
+    ) -> None:
+        self.source, self.symbol, self.frame, self.settings = source, symbol, timeframe, settings
+        self.bell = bell or Bell()
+        self.items: Handover[Item] = Handover(settings.queue, self.bell)
+        self.reached = timeframe.next(last.time) if last is not None else 0
+        self.state = State.DELAYED
+        self.last: OHLCVCandle | None = None
+        self.clock = SourceClock(pace=float(getattr(source.plugin, "pace", 1.0)))
+        self._before, self._until, self._fill, self._fill_limit = last, until, fill, fill_limit
+        self._catalog = catalog
+        self._hook = self._choose()
+        self._job: Job | None = None
+        self._line: CandleLine | None = None
+        self._builder: CandleBuilder | None = None
+        self._recorder: Recorder | None = None
+        self._keeper: Keeper | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._reading: asyncio.Task[str] | None = None
+        self._fetching: set[asyncio.Task[None]] = set()
+        self._asking: set[object] = set()  # fetches whose thread is still there
+        self._delays: deque[float] = deque(maxlen=1_000)
+        self._waits: deque[float] = deque(maxlen=1_000)
+        self._put: deque[float] = deque()
+        self._random = random.Random()  # noqa: S311  # to spread reconnects
+        self._starved = False
+        self._name = f"{source.name} {symbol or 'the only symbol'} {timeframe}"
+
+    def _choose(self) -> str:
+        """The hook to make candles of; raises :class:`NotSupported` where there is none."""
+        wanted = self.settings.from_trades
+        if wanted is not True and self.source.offers("stream_candles"):
+            return "stream_candles"
+        if wanted is not False and self.source.offers("stream_trades"):
+            return "stream_trades"
+        what = {True: "trades", False: "candles", None: "neither candles nor trades"}[wanted]
+        raise NotSupported(
+            f"The source {self.source.name!r} can't go on live: it streams {what if wanted is None else f'no {what}'}.",
+            hint="Leave live=True out for its history, or choose another source.",
+            source=self.source.name,
+        )
+
+    # ── for the reader, in its own thread ────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Begin to follow."""
+        if self._job is None:
+            self._job = HUB.run(self._run, self._name)
+
+    def stop(self) -> None:
+        """End: no task, no thread and no subscription of this line is left."""
+        if self._job is not None:
+            self._job.stop()
+
+    def take(self) -> Item | None:
+        """The next item, None where there is none at present."""
+        item = self.items.take()
+        if isinstance(item, Deliver):
+            self.reached, self.last = item.reached, item.candle
+            self._waits.append((time.perf_counter() - self._put.popleft()) * 1000)
+        if self._starved and len(self.items) <= self.items.size // 2 and self._job is not None:
+            self._starved = False
+            self._job.call(self._tick)
+        return item
+
+    @property
+    def forming(self) -> OHLCVCandle | None:
+        """The candle that forms, as the stream showed it last; it will change."""
+        return self._builder.forming if self._builder else self._line.forming if self._line else None
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """What happened so far: counts, ``state``, ``queued``, ``clock_offset_ms``, and how many milliseconds after its end a
+        bar was ready (``ready_ms``) and how long it then waited for the reader (``waited_ms``), as median and 99th percentile.
+        """
+        counts = self._line.counts if self._line else Counts()
+        return counts.to_dict() | {
+            "state": self.state.value,
+            "queued": len(self.items),
+            "clock_offset_ms": round(self.clock.offset, 1),
+            "ready_ms": _percentiles(self._delays),
+            "waited_ms": _percentiles(self._waits),
+            "late_trades": self._builder.late if self._builder else 0,
+        }
+
+    # ── in the hub ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _run(self, job: Job) -> None:
+        self._job = job
+        try:
+            async with streams_of(self.source):
+                await self._follow()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._fail(error)
+
+    async def _follow(self) -> None:
+        settings = self.settings
+        if settings.record is not None:
+            self._recorder = recorder(settings.record)
+            self._recorder.note("line", self.clock, source=self.source.name, symbol=self.symbol, timeframe=str(self.frame))
+        helpers = []
+        try:
+            await self._ask_the_time(_CLOCK_SAMPLES)
+            self._begin()
+            helpers = [asyncio.create_task(self._keep_the_time()), asyncio.create_task(self._keep_the_bars())]
+            self._tick()
+            await self._stream()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            left = [*helpers, *self._fetching]
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+            if self._recorder is not None:
+                self._recorder.close()
+            if self._keeper is not None:
+                self._write(self._keeper)
+                await asyncio.wait(self._fetching, timeout=_LAST_WRITE_SECONDS)
+
+    def _begin(self) -> None:
+        now, last = self.clock.now(), self._before
+        cursor = self.frame.floor(now) if last is None else self.frame.next(last.time)
+        self._line = CandleLine(
+            self.frame, self.settings, cursor=cursor, now=now, last=last, until=self._until, fill=self._fill,
+            fill_limit=self._fill_limit, seed=self._random.getrandbits(32),
+        )  # fmt: skip
+        self.reached = max(self.reached, cursor)
+        if self._hook == "stream_trades":
+            self._build()
+        if self._catalog is not None:
+            self._keeper = Keeper(self._catalog, self.source, self.symbol, self.frame, cursor)
+
+    def _build(self) -> None:
+        settings = self.settings
+        self._builder = CandleBuilder(
+            self.symbol, self.frame, grace=int(settings.grace * 1000), trust=not settings.confirm
+        )  # fmt: skip
+
+    # ── the stream ───────────────────────────────────────────────────────────────────────────────────
+
+    async def _stream(self) -> None:
+        """Read the stream, and open it again whenever it ends; until the line has ended or failed."""
+        line = self._checked_line
+        attempt = 0
+        while not line.finished:
+            self._note("up")
+            line.on_up(self.clock.now())
+            self._act()
+            messages = line.counts.messages
+            self._reading = asyncio.create_task(self._read())
+            try:
+                await asyncio.wait({self._reading})
+            finally:
+                self._reading.cancel()
+                await asyncio.wait({self._reading}, timeout=5)
+            if self._builder is not None:
+                self._builder.on_down()
+            if self._reading.cancelled() or not self._reading.done():
+                continue  # a restart: the line has counted it already
+            if (error := self._reading.exception()) is not None:
+                if isinstance(error, UnsupportedTimeframe) and self._builder is None and self._may_build:
+                    self._hook = "stream_trades"
+                    self._build()
+                    continue
+                if is_final(error) or not isinstance(error, CracktraderError):
+                    raise error
+            why = error.message if isinstance(error, CracktraderError) else "it ended."
+            attempt = 0 if line.counts.messages > messages else attempt + 1
+            self._note("down", why=why)
+            line.on_down(why, self.clock.now())
+            self._act()
+            await asyncio.sleep(backoff(attempt, self._random.random()))
+
+    @property
+    def _checked_line(self) -> CandleLine:
+        assert self._line is not None  # noqa: S101  # for type checkers: it is made before anything runs
+        return self._line
+
+    @property
+    def _may_build(self) -> bool:
+        return self.settings.from_trades is None and self.source.offers("stream_trades")
+
+    async def _read(self) -> str:
+        stream: AsyncGenerator[Any, None]
+        if self._builder is None:
+            stream = events(self.source, "stream_candles", symbol=self.symbol, timeframe=self.frame)
+        else:
+            stream = events(self.source, "stream_trades", symbol=self.symbol)
+        first = True
+        async with contextlib.aclosing(stream):
+            async for event in stream:
+                if self._recorder is not None:
+                    self._recorder.event(event, self.clock)
+                if self._builder is None:
+                    self._on_candle(event)
+                else:
+                    self._on_trade(self._builder, event, first)
+                first = False
+                if self._checked_line.finished:
+                    break
+        return "it ended"
+
+    def _on_candle(self, candle: OHLCVCandle) -> None:
+        clock = self.clock
+        clock.shown(candle.time)
+        if candle.closed and candle.end - clock.now() <= _AHEAD * clock.pace:
+            clock.shown(candle.end)
+        line = self._checked_line
+        line.room = self.items.room
+        line.on_candle(candle, clock.now())
+        self._act()
+
+    def _on_trade(self, builder: CandleBuilder, trade: Trade, first: bool) -> None:
+        self.clock.shown(trade.time)
+        now = self.clock.now()
+        if first:
+            builder.on_up(now)
+        builder.on_trade(trade, now)
+        self._checked_line.on_trade(now)
+        self._act()
+
+    # ── doing what the line says ─────────────────────────────────────────────────────────────────────
+
+    def _tick(self) -> None:
+        """Some time has passed, or there is room again."""
+        if self._line is None or self._line.finished:
+            return
+        now = self.clock.now()
+        if self._builder is not None:
+            self._builder.on_time(now)
+        self._line.room = self.items.room
+        self._line.on_time(now)
+        self._act()
+
+    def _act(self) -> None:
+        line, builder = self._checked_line, self._builder
+        if builder is not None:
+            for candle in builder.take():
+                line.room = self.items.room
+                line.on_candle(candle, self.clock.now(), forms=False)
+        for output in line.take():
+            match output:
+                case Deliver():
+                    self._deliver(output)
+                case Fetch():
+                    task = asyncio.get_running_loop().create_task(self._fetch(output))
+                    self._fetching.add(task)
+                    task.add_done_callback(self._fetching.discard)
+                case Restart(why):
+                    self._say(None, f"The stream is opened again: {why}.")
+                    if self._reading is not None:
+                        self._reading.cancel()
+                case StateChange(state, why):
+                    self._say(state, why)
+                case Note(text):
+                    self._say(None, text)
+                case Ended():
+                    self.items.put(output)
+                    if self._reading is not None:
+                        self._reading.cancel()
+        self._starved = line.room <= 0
+        self._set_timer(line.wake_at, builder.wake_at if builder is not None else None)
+
+    def _set_timer(self, *times: int | None) -> None:
+        wanted = min((time for time in times if time is not None), default=None)
+        if wanted is None:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + self.clock.seconds_until(wanted) + 0.0005
+        if self._timer is None or self._timer.cancelled() or not loop.time() < self._timer.when() <= when:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = loop.call_at(when, self._tick)
+
+    def _deliver(self, output: Deliver) -> None:
+        self._delays.append((self.clock.now() - self.frame.next(output.candle.time)) / self.clock.pace)
+        self._put.append(time.perf_counter())
+        self.items.put(output)
+        if self._keeper is not None and self._keeper.add(output.candle, output.reached):
+            self._write(self._keeper)
+
+    def _say(self, state: State | None, text: str) -> None:
+        if state is not None:
+            self.state = state
+            logger.info("%s is %s: %s", self._name, state.value, text)
+            self._note("state", state=state.value, why=text)
+        else:
+            logger.info("%s: %s", self._name, text)
+        self.items.put(Said(state, text))
+
+    def _fail(self, error: Exception) -> None:
+        refused = self.state is State.DELAYED
+        self.state = State.BROKEN
+        logger.error("%s has failed: %s", self._name, error)
+        self.items.put(Failed(error, refused))
+
+    def _note(self, kind: str, **facts: Any) -> None:
+        if self._recorder is not None:
+            self._recorder.note(kind, self.clock, **facts)
+
+    # ── fetching ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def _fetch(self, fetch: Fetch) -> None:
+        line = self._checked_line
+        request = BarRequest(self.symbol, self.frame)  # bounds are exact: as times, a number of 1970 would pass for seconds
+        object.__setattr__(request, "start", fetch.start)
+        object.__setattr__(request, "end", fetch.end)
+        try:
+            bars = await self._in_time(request)
+        except (UnsupportedTimeframe, NotSupported):
+            self._keeper = None  # what goes out from now on is not known to be all there is
+            if self._builder is not None:
+                self._builder.trust = True
+            line.on_unfetchable(self.clock.now())
+        except Exception as error:
+            if is_final(error):
+                self._fail(error)
+                if self._reading is not None:
+                    self._reading.cancel()
+                line.on_failed()
+                return
+            why = error.message if isinstance(error, CracktraderError) else f"{type(error).__name__}: {error}"
+            self._note("failed", start=fetch.start, end=fetch.end, why=why)
+            line.on_fetch_failed(fetch, why, self.clock.now())
+        else:
+            self._note("bars", start=fetch.start, end=fetch.end, timeframe=str(self.frame), symbol=self.symbol,
+                       rows=bars.to_records())  # fmt: skip
+            line.room = self.items.room
+            line.on_fetched(fetch, list(bars), self.clock.now())
+        self._act()
+
+    async def _in_time(self, request: BarRequest) -> Bars:
+        if (hanging := len(self._asking)) >= _HANGING:
+            raise SourceError(f"{hanging} fetches from {self.source.name!r} hang.", source=self.source.name)
+
+        def work() -> Bars:
+            try:
+                return fetch_raw(self.source, request)
+            finally:
+                self._asking.discard(work)
+
+        self._asking.add(work)
+        try:
+            return await asyncio.wait_for(in_thread(work), _FETCH_SECONDS)
+        except TimeoutError:
+            raise SourceError(
+                f"The source {self.source.name!r} has not answered for {_FETCH_SECONDS:.0f} s.", source=self.source.name
+            ) from None
+
+    # ── the clock and the catalog ────────────────────────────────────────────────────────────────────
+
+    async def _ask_the_time(self, samples: int) -> None:
+        if not self.source.offers("server_time"):
+            return
+        for _ in range(samples):
+            asked = machine_ms()
+            try:
+                there, came = await asyncio.wait_for(in_thread(lambda: (self.source.now(), machine_ms())), _FETCH_SECONDS)
+            except (SourceError, TimeoutError) as error:
+                if is_final(error):
+                    raise
+                logger.info("%s: the source's clock could not be asked: %s", self._name, error)
+                return
+            self.clock.measured(asked, there, came)
+
+    async def _keep_the_time(self) -> None:
+        while True:
+            await asyncio.sleep(_CLOCK_SECONDS * (0.9 + self._random.random() / 5))
+            await self._ask_the_time(1)
+
+    async def _keep_the_bars(self) -> None:
+        while self._keeper is not None:
+            await asyncio.sleep(_KEEP_SECONDS)
+            self._write(self._keeper)
+
+    def _write(self, keeper: Keeper) -> None:
+        """Write what was collected, in a thread."""
+        stretch = keeper.stretch()
+
+        def work() -> None:
+            try:
+                keeper.write(stretch)
+            except Exception as error:
+                logger.warning("%s: live bars could not be kept in the catalog: %s", self._name, error)
+
+        task = asyncio.get_running_loop().create_task(in_thread(work))
+        self._fetching.add(task)
+        task.add_done_callback(self._fetching.discard)
+
+
+def _percentiles(values: deque[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    if not ordered:
+        return {}
+    return {
+        "median": round(ordered[len(ordered) // 2], 2),
+        "p99": round(ordered[min(len(ordered) * 99 // 100, len(ordered) - 1)], 2),
+    }

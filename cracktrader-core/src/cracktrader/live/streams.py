@@ -1,0 +1,97 @@
+"""A source's streams as the hub reads them: whatever a plugin yields or raises, here it is an event or an error of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
+
+from cracktrader.errors import (
+    ConfigurationError,
+    CracktraderError,
+    NotSupported,
+    PermanentSourceError,
+    PluginBroken,
+    PluginError,
+    SourceError,
+    UnknownSymbol,
+    UnsupportedTimeframe,
+)
+from cracktrader.events import Event, OHLCVCandle, OrderBook, Ticker, Trade
+from cracktrader.plugins.options import hide_secrets
+
+if TYPE_CHECKING:
+    from cracktrader.plugins.source import Source
+
+__all__ = ["backoff", "events", "is_final", "streams_of"]
+
+_KINDS: Final[dict[str, type[Event]]] = {
+    "stream_candles": OHLCVCandle,
+    "stream_trades": Trade,
+    "stream_ticker": Ticker,
+    "stream_order_book": OrderBook,
+}
+#: Errors that trying again won't mend.
+_FINAL: Final = (PermanentSourceError, UnknownSymbol, UnsupportedTimeframe, NotSupported, ConfigurationError, PluginError)
+
+#: How many streams of each source are open; only the hub's thread looks here.
+_OPEN: Final[WeakKeyDictionary[Source, int]] = WeakKeyDictionary()
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether trying again won't help."""
+    return isinstance(error, _FINAL)
+
+
+def backoff(attempt: int, random: float, *, first: float = 0.2, most: float = 30.0) -> float:
+    """How many seconds to wait before an attempt; ``random`` in [0, 1) spreads those of many."""
+    return min(first * 2.0 ** min(attempt, 16), most) * (0.5 + random)
+
+
+async def events(source: Source, hook: str, **arguments: Any) -> AsyncGenerator[Any, None]:
+    """The events of one stream; raises a :class:`CracktraderError`, whatever the plugin raised."""
+    kind = _KINDS[hook]
+    frame = arguments.get("timeframe")
+    stream: AsyncIterator[Any] = source.call(hook, **arguments)
+    if not hasattr(stream, "__aiter__"):
+        raise PluginBroken(
+            f"The source {source.name!r} answered {hook} with {type(stream).__name__}, which is no stream.",
+            hint=source.origin.blame("a stream hook is an async generator: `async def` with `yield`"), source=source.name,
+        )  # fmt: skip
+    try:
+        async for event in stream:
+            if not isinstance(event, kind) or (frame is not None and getattr(event, "timeframe", frame) != frame):
+                raise PluginBroken(
+                    f"The source {source.name!r} was asked for {hook} of {arguments}, and yielded {event!r:.120}.",
+                    hint=source.origin.blame(f"it must yield {kind.__name__} of what was asked for"), source=source.name,
+                )  # fmt: skip
+            yield event
+    except (CracktraderError, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise SourceError(
+            f"The stream of {source.name!r} failed: {type(error).__name__}: {hide_secrets(str(error), source.config)}",
+            hint=f"This is a fault in {source.origin}, or in something that it relies on; the cause is above.",
+            source=source.name,
+        ) from error
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            with contextlib.suppress(Exception):  # it is over; what mattered was raised above
+                await stream.aclose()
+
+
+@contextlib.asynccontextmanager
+async def streams_of(source: Source) -> AsyncIterator[None]:
+    """Around the use of a source's streams: after the last one, the source gives back what they held."""
+    _OPEN[source] = _OPEN.get(source, 0) + 1
+    try:
+        yield
+    finally:
+        _OPEN[source] -= 1
+        if not _OPEN[source]:
+            del _OPEN[source]
+            if source.offers("close_streams"):
+                with contextlib.suppress(Exception):
+                    await source.call("close_streams")

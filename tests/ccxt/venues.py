@@ -24,8 +24,8 @@ _SECONDS = {"1m": 60, "5m": 300, "15m": 900, "30m": 1800, "1h": 3600, "4h": 1440
 class Venue:
     """An exchange with ``hours`` hours of BTC/USDT from 2024 on, and the hour after them still open.
 
-    ``gone`` are hours without bars, ``ignores_since`` how many of its latest candles it sends whatever it is asked for, ``since`` how it
-    understands a start, ``day_opens`` the hour at which its days open, ``volume`` whether its candles have one.
+    ``gone`` are hours without bars, ``ignores_since`` how many of its latest candles it sends whatever it is asked for,
+    ``since`` how it understands a start, ``day_opens`` the hour at which its days open, ``volume`` whether its candles have one.
     """
 
     def __init__(
@@ -153,7 +153,8 @@ class Venue:
             rows = [row for row in self._rows(_named(int(said["granularity"]))) if start <= row[0] <= end]
             return [[row[0] // 1000, row[3], row[2], row[1], row[4], row[5]] for row in rows[-300:][::-1]]
         return [{"id": "BTC-USDT", "base_currency": "BTC", "quote_currency": "USDT", "quote_increment": "0.01",
-                 "base_increment": "0.00000001", "status": "online", "trading_disabled": False, "min_market_funds": "1"}]  # fmt: skip
+                 "base_increment": "0.00000001", "status": "online", "trading_disabled": False,
+                 "min_market_funds": "1"}]  # fmt: skip
 
     def _whitebit(self, path: str, said: dict[str, str]) -> Any:
         """The first ``limit`` candles from ``start`` on, by whatever rule this venue was made with."""

@@ -162,7 +162,7 @@ def test_gaps_are_listed_with_their_class(run: Run, filled: Path) -> None:
 def test_symbols_that_are_not_chosen_are_evidence(run: Run, tmp_path: Path) -> None:
     for at, symbol in enumerate(("BTC/USDT", "ETH/USDT", "XRP/USDT")):
         path = market(symbol, seed=at).to_csv(tmp_path / f"{at}.csv")
-        done = run("import", path, "--as", "ccxt", "exchange=one", "--symbol", symbol, "--timeframe", "1h")
+        done = run("import", path, "--as", "ccxt", "exchange=kraken", "--symbol", symbol, "--timeframe", "1h")
         assert done.exit_code == 0, done.output
     (said,) = json.loads(run("gaps", "--json", "--symbol", "ETH/*").stdout)
     longest = max(said["gaps"], key=lambda gap: gap["missing"])
@@ -179,7 +179,7 @@ def test_the_real_outage_is_found(run: Run, shared_data: Path) -> None:
 
 def test_gaps_of_the_others_are_listed_where_a_series_is_damaged(run: Run, filled: Path, tmp_path: Path) -> None:
     path = market("ETH/USDT").to_csv(tmp_path / "eth.csv")
-    run("import", path, "--as", "ccxt", "exchange=one", "--symbol", "ETH/USDT", "--timeframe", "1h")
+    run("import", path, "--as", "ccxt", "exchange=kraken", "--symbol", "ETH/USDT", "--timeframe", "1h")
     flip(next(filled.glob("2024-02*.parquet")))
     done = run("gaps", "--json")
     assert done.exit_code == 1
@@ -285,7 +285,7 @@ def test_compact_joins_records_and_sweeps(run: Run, filled: Path, csv: Path) -> 
 
 def test_rm_asks_and_deletes_only_what_was_chosen(run: Run, filled: Path, tmp_path: Path) -> None:
     path = market("ETH/USDT").to_csv(tmp_path / "eth.csv")
-    run("import", path, "--as", "ccxt", "exchange=one", "--symbol", "ETH/USDT", "--timeframe", "1h")
+    run("import", path, "--as", "ccxt", "exchange=kraken", "--symbol", "ETH/USDT", "--timeframe", "1h")
     assert run("rm").exit_code == 2
     assert run("rm", "--symbol", "BTC/*", input="n\n").exit_code == 1
     assert len(json.loads(run("ls", "--json").stdout)) == 2
@@ -334,7 +334,7 @@ def test_export_writes_one_file(run: Run, filled: Path, csv: Path, tmp_path: Pat
 
 def test_a_folder_that_was_exported_can_be_imported_as_it_is(run: Run, filled: Path, tmp_path: Path) -> None:
     path = market("ETH/USDT").to_csv(tmp_path / "eth.csv")
-    run("import", path, "--as", "ccxt", "exchange=one", "--symbol", "ETH/USDT", "--timeframe", "1h")
+    run("import", path, "--as", "ccxt", "exchange=kraken", "--symbol", "ETH/USDT", "--timeframe", "1h")
     assert run("export", tmp_path / "one.csv").exit_code == 2
     assert run("export", tmp_path / "out", "--format", "xls").exit_code == 2
     assert run("export", tmp_path / "out").exit_code == 0
@@ -388,11 +388,17 @@ def test_an_import_does_not_replace_what_was_fetched_unless_told(run: Run, fille
     [
         (("btc.csv", "--symbol", "BTC/USDT", "--timeframe", "1h"), "--as ccxt exchange=binance"),
         (("btc.csv", "exchange=binance"), "Whose option is 'exchange=binance'?"),
-        (("btc.csv", "--as", "ccxt", "exchange=x", "--symbol", "BTC/USDT"), "timeframe"),
-        (("btc.csv", "--as", "ccxt", "exchange=x", "--timeframe", "1h"), "--symbol BTC/USDT"),
-        (("btc.csv", "--as", "ccxt", "exchange=x", "--symbol", "B", "--timeframe", "30m"), "holds bars of 1h, not bars of 30m"),
-        (("btc.csv", "--as", "ccxt", "exchange=x", "--symbol", "B", "--timeframe", "4h"), "holds shorter bars, not bars of 4h"),
-        ((".", "--as", "ccxt", "exchange=x"), "There are no bars to import"),
+        (("btc.csv", "--as", "ccxt", "exchange=binance", "--symbol", "BTC/USDT"), "timeframe"),
+        (("btc.csv", "--as", "ccxt", "exchange=binance", "--timeframe", "1h"), "--symbol BTC/USDT"),
+        (
+            ("btc.csv", "--as", "ccxt", "exchange=binance", "--symbol", "B", "--timeframe", "30m"),
+            "holds bars of 1h, not bars of 30m",
+        ),
+        (
+            ("btc.csv", "--as", "ccxt", "exchange=binance", "--symbol", "B", "--timeframe", "4h"),
+            "holds shorter bars, not bars of 4h",
+        ),
+        ((".", "--as", "ccxt", "exchange=binance"), "There are no bars to import"),
         ((".", "--as", "ccxt", "--symbol", "BTC/USDT"), "Parquet"),
         (("nowhere.parquet", "--as", "ccxt"), "There is no file"),
         (("btc.csv", "--as", "cxct", "--symbol", "BTC/USDT", "--timeframe", "1h"), "ccxt"),

@@ -8,7 +8,7 @@
 Importing this package imports nothing else; each name below is imported when it is first used.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cracktrader._lazy import lazy
 
@@ -84,4 +84,15 @@ __all__ = [
     "validate",
 ]
 
-__getattr__, __dir__ = lazy(__name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names})
+#: Names that a plugin brings, by the source that it registers. They are in no ``__all__``: without the plugin there are none.
+_OF_SOURCES = {"CCXTDataFeed": "ccxt", "CCXTStore": "ccxt"}
+
+_get, __dir__ = lazy(__name__, {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names})
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_SOURCES:
+        return _get(name)
+    from cracktrader.plugins.registry import default_registry
+
+    return default_registry().load(_OF_SOURCES[name]).export(name)

@@ -103,21 +103,26 @@ def _main(
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option(help="The folder to leave everything in; a temporary one if left out.")] = None,
-    days: Annotated[int, typer.Option(help="How many days of one-minute bars.", min=2, max=365)] = 30,
+    days: Annotated[int, typer.Option(help="How many days of bars.", min=2, max=365)] = 30,
     seed: Annotated[int, typer.Option(help="Another seed, another market.")] = 7,
+    files: Annotated[bool, typer.Option("--files", help="From files with dirty rows instead of an exchange.")] = False,
 ) -> None:
     """Make a market, and run the whole path over it.
 
-    Writes files with dirty rows, loads, checks and repairs them, trades on them, and leaves report, statistics and
-    chart on disk. Needs nothing from outside.
+    Starts an exchange on this machine, downloads from it into a catalog, checks, repairs and trades on two timeframes, and
+    leaves report, statistics and chart on disk. Run again with the same --out, the catalog has everything. Needs no network.
     """
     from cracktrader.cli.demo import run
 
-    run(_console(), out, days=days, seed=seed)
+    run(_console(), out, days=days, seed=seed, files=files)
 
 
 @app.command()
 def sources(
+    source: Annotated[str | None, typer.Argument(metavar="[SOURCE]", help="Only this one.", show_default=False)] = None,
+    exchanges: Annotated[
+        bool, typer.Option("--exchanges", help="What each exchange that SOURCE reads from offers; asks none of them.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Load each one too, and say what is wrong with it.")] = False,
 ) -> None:
@@ -127,6 +132,12 @@ def sources(
     """
     from cracktrader.plugins.discovery import Discovery
 
+    if exchanges:
+        from cracktrader.cli.schema import exchanges_of, exchanges_table
+
+        offered = exchanges_of(source)
+        typer.echo(json.dumps(offered, indent=2) if as_json else exchanges_table(offered))
+        return
     if check:
         from cracktrader.plugins.registry import default_registry
 
@@ -135,6 +146,8 @@ def sources(
         outcomes = [(entry, None) for entry in Discovery().entries()]
     rows: list[dict[str, Any]] = []
     for entry, problem in outcomes:
+        if source not in (None, entry.name):
+            continue
         state = "denied" if entry.denied else "duplicate" if entry.duplicate else "ok" if check else "installed"
         state = f"broken ({problem.code})" if problem and not entry.denied else state
         rows.append({"name": entry.name, "distribution": entry.distribution, "version": entry.version, "entry_point": entry.value,

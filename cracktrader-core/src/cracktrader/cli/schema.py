@@ -11,12 +11,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cracktrader.errors import InvalidOption
 from cracktrader.plugins.discovery import Discovery
 from cracktrader.plugins.hooking import hook_names
 from cracktrader.plugins.registry import default_registry
 from cracktrader.plugins.source import option_names
 
-__all__ = ["describe", "table"]
+__all__ = ["describe", "exchanges_of", "exchanges_table", "table"]
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -57,6 +58,29 @@ def table(about: dict[str, Any]) -> RenderableType:
     origin = Text(f"{about['distribution']} {about['version']}, offers {', '.join(about['offers'])}", "dim")
     common = Text("Every source also takes symbol, timeframe, start, end, limit, compression and validation.", "dim")
     return Group(title, origin, grid if about["options"] else Text("No options."), common)
+
+
+def exchanges_of(source: str | None) -> list[dict[str, Any]]:
+    """What each exchange offers that a source reads from, as plain values."""
+    if source is None:
+        raise InvalidOption("Which source's exchanges?", hint="Name it: cracktrader sources ccxt --exchanges")
+    return [dict(exchange) for exchange in default_registry().load(source).exchanges()]
+
+
+def exchanges_table(offered: list[dict[str, Any]]) -> str:
+    """The same as lines of text: one for each exchange, as long as need be, so that they can be searched."""
+    columns = list(dict.fromkeys(name for exchange in offered for name in exchange))
+    rows = [[name.replace("_", " ") for name in columns], *([_told(one.get(name)) for name in columns] for one in offered)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, f"{len(offered)} exchanges"])
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        few = value if len(value) <= 4 else [value[0], "…", value[-1], f"({len(value)})"]
+        return " ".join(map(str, few)) or "-"
+    return {True: "yes", False: "-", None: "-"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def _type_name(annotation: Any) -> str:

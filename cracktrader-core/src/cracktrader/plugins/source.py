@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -72,6 +73,8 @@ class DataSource:
     Config: ClassVar[type[BaseModel]] = SourceConfig
     #: Whether the data comes over a network: then it is kept in the catalog, unless a load says otherwise.
     remote: ClassVar[bool] = False
+    #: Classes that users import from ``cracktrader`` itself, and where each is: ``{"CCXTStore": "cracktrader_ccxt.store"}``.
+    exports: ClassVar[Mapping[str, str]] = {}
     #: The options, validated; an instance of ``Config``.
     config: Any
 
@@ -87,6 +90,23 @@ class DataSource:
         to read, such as a timeout.
         """
         return identity_of(self.config)
+
+    @classmethod
+    def export(cls, name: str) -> Any:
+        """What the plugin brings under a name of :attr:`exports`; imported now."""
+        if name not in cls.exports:
+            raise AttributeError(f"The source {cls.__name__} brings no {name!r}; a later version of its plugin may.")
+        return getattr(importlib.import_module(cls.exports[name]), name)
+
+    @classmethod
+    def exchanges(cls) -> Sequence[Mapping[str, Any]]:
+        """What each exchange that the source can read from offers, as plain values and without asking any.
+
+        Raises :class:`NotSupported`, unless overridden.
+        """
+        raise NotSupported(
+            f"The source {cls.__name__} knows no exchanges.", hint="`cracktrader schema SOURCE` says what a source offers."
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"  # options may hold what should not be shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,30 +39,31 @@ def check_exchange(name: str) -> str:
 def offers() -> list[dict[str, Any]]:
     """What every exchange offers, as plain values: candles, trades, streams, sandbox, limits."""
     import ccxt
-    from cracktrader_ccxt.facts import FACTS, facts_of
+    from ccxt import pro
 
-    return [_offer(getattr(ccxt, name)(), name, FACTS, facts_of) for name in ccxt.exchanges]
+    return [_offer(getattr(ccxt, name)(), name, getattr(pro, name, None)) for name in ccxt.exchanges]
 
 
-def _offer(exchange: Any, name: str, known: Mapping[str, Any], facts_of: Any) -> dict[str, Any]:
+def _offer(exchange: Any, name: str, streaming: Any) -> dict[str, Any]:
+    from cracktrader_ccxt.facts import facts_of
+
     has = exchange.has
     kinds = [kind for kind in ("spot", "swap", "future", "option") if has.get(kind)]
     candles = bool(has.get("fetchOHLCV"))
     facts = facts_of(exchange, "spot" if "spot" in kinds or not kinds else "linear")
-    (limit,) = facts.limit.values()
+    (limit,) = (facts.limit or {}).values()
+    watches = {} if streaming is None else streaming().has
     streams = [word for word, method in (("candles", "watchOHLCV"), ("trades", "watchTrades"), ("ticker", "watchTicker"),
-                                         ("order book", "watchOrderBook")) if has.get(method)]  # fmt: skip
+                                         ("book", "watchOrderBook")) if watches.get(method)]  # fmt: skip
     return {
         "exchange": name,
-        "name": exchange.name,
         "markets": kinds,
         "candles": candles,
         "timeframes": list(exchange.timeframes or {}) if candles else [],
-        "candles_per_request": limit if candles else None,
+        "at_once": limit if candles else None,
         "keeps": facts.depth,
         "trades": bool(has.get("fetchTrades")),
         "streams": streams,
         "sandbox": bool((exchange.urls or {}).get("test")),
-        "requests_per_second": round(1000 / exchange.rateLimit, 2) if exchange.rateLimit else None,
-        "well_known": name in known,
+        "requests_per_s": round(1000 / exchange.rateLimit, 1) if exchange.rateLimit else None,
     }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cracktrader.plugins import DataSource, hookimpl
@@ -11,6 +13,7 @@ from cracktrader_ccxt.config import CcxtConfig
 
 if TYPE_CHECKING:
     from cracktrader.bars import Bars
+    from cracktrader.plugins.demonstration import Demonstration
     from cracktrader.request import BarRequest
     from cracktrader_ccxt.desk import Desk
 
@@ -23,6 +26,7 @@ class CcxtSource(DataSource):
     api = (1, 0)
     Config = CcxtConfig
     remote = True
+    exports = MappingProxyType({"CCXTDataFeed": "cracktrader_ccxt.store", "CCXTStore": "cracktrader_ccxt.store"})
     config: CcxtConfig
 
     def __init__(self, config: CcxtConfig | None = None, /, **options: Any) -> None:
@@ -81,6 +85,13 @@ class CcxtSource(DataSource):
             if self._opened is not None:
                 self._opened.release()
                 self._opened = None
+
+    @classmethod
+    def demonstration(cls, days: int, seed: int) -> AbstractContextManager[Demonstration]:
+        """An exchange on this machine, see :class:`~cracktrader.plugins.demonstration.Demonstration`."""
+        from cracktrader_ccxt.demonstration import demonstration
+
+        return demonstration(days, seed)
 
     @classmethod
     def exchanges(cls) -> list[dict[str, Any]]:

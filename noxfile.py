@@ -63,7 +63,7 @@ def editable(*extras: str) -> list[str]:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """The main job: make a market with faults, load, check, repair and trade it (`-- --out DIR` to keep it)."""
+    """The main job: an exchange on this machine, downloaded, kept, checked, repaired, traded (`-- --out DIR` to keep it)."""
     session.install(*editable("plot"))
     session.run("cracktrader", "demo", *session.posargs)
 

@@ -265,7 +265,7 @@ def test_a_strategys_file_takes_no_modules_place(run: Run, clean: Path, tmp_path
 
 
 def test_the_demo_finds_every_kind_of_fault_that_it_put_in(run: Run, tmp_path: Path) -> None:
-    done = run("demo", "--out", tmp_path / "demo", "--days", "8")
+    done = run("demo", "--files", "--out", tmp_path / "demo", "--days", "8")
     assert done.exit_code == 0, done.output
     assert done.output.count("all were found") == 2
     left = {path.name for path in (tmp_path / "demo").iterdir()}
@@ -274,8 +274,28 @@ def test_the_demo_finds_every_kind_of_fault_that_it_put_in(run: Run, tmp_path: P
 
 def test_the_demo_is_the_same_every_time(run: Run, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        assert run("demo", "--out", tmp_path / name, "--days", "3").exit_code == 0
+        assert run("demo", "--files", "--out", tmp_path / name, "--days", "3").exit_code == 0
     assert (tmp_path / "a" / "BTC-USDT-1m.csv").read_bytes() == (tmp_path / "b" / "BTC-USDT-1m.csv").read_bytes()
+
+
+def test_the_demo_downloads_from_an_exchange_and_the_second_time_from_the_catalog(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("cracktrader_ccxt")
+    first = run("demo", "--out", tmp_path / "demo", "--days", "12")
+    assert first.exit_code == 0, first.output
+    assert "3,672 bars of 6 series" in first.output
+    assert "The exchange was asked for bars" in first.output
+    assert first.output.count("1 outage (6 bars)") == 3
+    assert "1 no_trades (3 bars)" in first.output
+    assert "TrendCross on BTC/USDT 15m" in first.output
+    kept = {"catalog", "chart.png", "report.html", "report.json"}
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == kept
+    second = run("demo", "--out", tmp_path / "demo", "--days", "12")
+    assert second.exit_code == 0, second.output
+    assert "the exchange was not asked for a single bar" in second.output
+    assert (
+        second.output.partition("3. Checked")[2].partition("time")[0]
+        == first.output.partition("3. Checked")[2].partition("time")[0]
+    )
 
 
 # ── when something is wrong ──────────────────────────────────────────────────────────────────────────

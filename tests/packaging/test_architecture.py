@@ -113,7 +113,7 @@ def test_live_knows_no_feed_and_no_backtrader() -> None:
 def test_only_feeds_store_and_cerebro_import_backtrader() -> None:
     users = {name for name, found in IMPORTS.items() if "backtrader" in found}
     # The commands that run backtrader are its users, not rooms of the house: nothing is built on them.
-    users -= {f"{CORE}.cli.{command}" for command in ("backtest", "demo", "strategies")}
+    users -= {f"{CORE}.cli.{command}" for command in ("backtest", "demo_files", "strategies")}
     assert {room(name) for name in users} <= {f"{CORE}.{own}" for own in ("feeds", "store", "cerebro")}, users
 
 

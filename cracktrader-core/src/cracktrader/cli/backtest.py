@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,12 @@ def run(
     commission: float,
     percent: float,
     plot: Path | None = None,
+    beside: Sequence[Bars] = (),
 ) -> dict[str, Any]:
-    """Run and count: values in the quote currency, returns and shares as fractions, times as ISO-8601 text.
+    """Run and count; ``beside`` are bars for further feeds, such as a longer timeframe.
 
-    The Sharpe ratio is of daily returns, times the square root of 365: crypto trades every day.
+    Values are in the quote currency, returns and shares as fractions, times as ISO-8601 text. The Sharpe ratio is of
+    daily returns, times the square root of 365: crypto trades every day.
     """
     if not len(bars):
         raise NoData("There are no bars to trade on.", hint="Is the symbol right, and does the range hold data?")
@@ -74,7 +76,8 @@ def run(
         raise InvalidOption(f"{strategy.__name__} has no parameter {sorted(unknown)[0]!r}.",
                             hint=f"It has: {', '.join(strategy.params._getkeys()) or 'none'}.")  # fmt: skip
     cerebro = Cerebro(stdstats=plot is not None)
-    cerebro.adddata(feed(bars))
+    for each in (bars, *beside):
+        cerebro.adddata(feed(each))
     cerebro.addstrategy(strategy, **{name: _number(value) for name, value in parameters.items()})
     cerebro.broker.setcash(cash)
     cerebro.broker.setcommission(commission=commission)

@@ -8,7 +8,7 @@ import backtrader as bt
 
 from cracktrader.errors import InvalidOption
 
-__all__ = ["STRATEGIES", "BuyAndHold", "SmaCross"]
+__all__ = ["STRATEGIES", "BuyAndHold", "SmaCross", "TrendCross"]
 
 
 class SmaCross(bt.Strategy):  # type: ignore[misc]
@@ -28,6 +28,23 @@ class SmaCross(bt.Strategy):  # type: ignore[misc]
 
     def next(self) -> None:
         if self.cross > 0 and not self.position:
+            self.buy()
+        elif self.cross < 0 and self.position:
+            self.close()
+
+
+class TrendCross(SmaCross):
+    """As :class:`SmaCross`, but buys only while the second feed, of longer bars, closes above its own average."""
+
+    params: Any = (("trend", 20),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rising = self.data1.close > bt.indicators.SMA(self.data1.close, period=self.p.trend)
+
+    def next(self) -> None:
+        """Buys at a cross while the trend rises, sells at the opposite cross."""
+        if self.cross > 0 and self.rising[0] and not self.position:
             self.buy()
         elif self.cross < 0 and self.position:
             self.close()

@@ -47,6 +47,7 @@ class Page:
     rows: list[Rows]
     before: bytes = b"["
     after: bytes = b"]"
+    headers: dict[str, str] = field(default_factory=dict)
 
     def joined(self) -> bytes:
         """The body; each row ends with a comma, the last one's is dropped."""

@@ -20,7 +20,7 @@ from cracktrader.timeframe import Timeframe
 from cracktrader.times import isoformat
 from cracktrader_ccxt.simulator.answers import Answer, Page, Question, Refused
 from cracktrader_ccxt.simulator.book import book, day
-from cracktrader_ccxt.simulator.pages import decimals, encoded
+from cracktrader_ccxt.simulator.pages import decimals, encoded, number_writers
 from cracktrader_ccxt.simulator.venue import IDS, MINUTE_MS, Steps, Trades, Venue
 
 __all__ = ["Kraken"]
@@ -154,9 +154,10 @@ class Kraken:
     def _depth(self, question: Question) -> Answer:
         name, symbol = self._asked(question.query)
         most = min(max(_whole(question.query.get("count"), 100), 1), 500)
-        found, write = book(self.venue, symbol, self.venue.last_trade(symbol, question.now)), self._writer(symbol)
+        found = book(self.venue, symbol, self.venue.last_trade(symbol, question.now))
+        price, amount = number_writers(self.venue.steps[symbol])
         sides = {
-            side: [[write(ticks), write(lots, lots=True), found.time // 1000] for ticks, lots in levels[:most].tolist()]
+            side: [[price(ticks), amount(lots), found.time // 1000] for ticks, lots in levels[:most].tolist()]
             for side, levels in (("asks", found.asks), ("bids", found.bids))
         }
         return _result({name: sides})
@@ -168,16 +169,17 @@ class Kraken:
         return _result({name: about for name in names if (about := self._day(self.markets[name], question.now))})
 
     def _day(self, symbol: str, now: int) -> dict[str, Any] | None:
-        found, write = day(self.venue, symbol, now), self._writer(symbol)
+        found = day(self.venue, symbol, now)
         if found is None:
             return None
         levels = book(self.venue, symbol, found.last)
+        price, amount = number_writers(self.venue.steps[symbol])
         (bid, bid_lots), (ask, ask_lots) = levels.bids[0].tolist(), levels.asks[0].tolist()
-        mean, volume = write(round(found.value / found.lots)), write(found.lots, lots=True)
+        mean, volume = price(round(found.value / found.lots)), amount(found.lots)
         return {
-            "a": [write(ask), "1", write(ask_lots, lots=True)], "b": [write(bid), "1", write(bid_lots, lots=True)],
-            "c": [write(found.close), write(int(found.last.lots[0]), lots=True)], "v": [volume, volume], "p": [mean, mean],
-            "t": [found.trades, found.trades], "l": [write(found.low)] * 2, "h": [write(found.high)] * 2, "o": write(found.open),
+            "a": [price(ask), "1", amount(ask_lots)], "b": [price(bid), "1", amount(bid_lots)],
+            "c": [price(found.close), amount(int(found.last.lots[0]))], "v": [volume, volume], "p": [mean, mean],
+            "t": [found.trades, found.trades], "l": [price(found.low)] * 2, "h": [price(found.high)] * 2, "o": price(found.open),
         }  # fmt: skip
 
     def _asked(self, query: Mapping[str, str]) -> tuple[str, str]:
@@ -186,16 +188,6 @@ class Kraken:
         if symbol is None:
             raise _refused("EQuery:Unknown asset pair" if "pair" in query else "EGeneral:Invalid arguments")
         return _pair(symbol)[0], symbol
-
-    def _writer(self, symbol: str) -> Callable[..., str]:
-        steps = self.venue.steps[symbol]
-
-        def write(value: int, *, lots: bool = False) -> str:
-            units, digits = (steps.lot_units, steps.lot_digits) if lots else (steps.tick_units, steps.tick_digits)
-            whole, rest = divmod(value * units, 10**digits)
-            return f"{whole}.{rest:0{digits}d}" if digits else str(whole)
-
-        return write
 
 
 def _name(part: str) -> str:

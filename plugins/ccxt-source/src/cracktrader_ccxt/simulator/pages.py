@@ -16,7 +16,7 @@ from cracktrader.synthetic import Candles
 from cracktrader.timeframe import Timeframe
 from cracktrader_ccxt.simulator.venue import Steps, Venue
 
-__all__ = ["Encoder", "Pages", "Rows", "decimals", "encoded", "scaled"]
+__all__ = ["Encoder", "Pages", "Rows", "decimals", "encoded", "number_writers", "scaled"]
 
 #: Bars in a chunk: as many as fit into this time, within bounds.
 _SPAN_MS: Final = 256 * 86_400_000
@@ -158,3 +158,16 @@ def decimals(values: NDArray[np.int64], digits: int) -> list[Any]:
         return [pa.array(values).cast(pa.string())]
     whole, rest = np.divmod(values, 10**digits)
     return [pa.array(whole).cast(pa.string()), ".", pc.utf8_lpad(pa.array(rest).cast(pa.string()), digits, "0")]
+
+
+def number_writers(steps: Steps) -> tuple[Callable[[int], str], Callable[[int], str]]:
+    """What writes a price in ticks, and an amount in lots, with as many decimals as they have."""
+
+    def writer(units: int, digits: int) -> Callable[[int], str]:
+        def write(value: int) -> str:
+            whole, rest = divmod(value * units, 10**digits)
+            return f"{whole}.{rest:0{digits}d}" if digits else str(whole)
+
+        return write
+
+    return writer(steps.tick_units, steps.tick_digits), writer(steps.lot_units, steps.lot_digits)

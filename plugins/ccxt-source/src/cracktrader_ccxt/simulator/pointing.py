@@ -19,7 +19,7 @@ _BINANCE: Final = {
 }  # fmt: skip
 
 #: The exchanges that the simulator can be.
-EXCHANGES: Final = ("binance", "binanceusdm", "kraken")
+EXCHANGES: Final = ("binance", "binanceusdm", "kraken", "coinbaseexchange")
 
 
 def config(exchange: str, url: str, symbols: Sequence[str]) -> dict[str, Any]:
@@ -28,6 +28,8 @@ def config(exchange: str, url: str, symbols: Sequence[str]) -> dict[str, Any]:
         raise InvalidOption(f"The simulator does not speak as {exchange!r}.", hint=f"It speaks as: {', '.join(EXCHANGES)}.")
     if exchange == "kraken":
         return {"urls": {"api": {"public": url, "private": url, "zendesk": f"{url}/zendesk"}}}
+    if exchange == "coinbaseexchange":
+        return {"urls": {"api": {"public": f"{url}/coinbase", "private": f"{url}/coinbase"}}}
     streams = "ws" + url.removeprefix("http")
     urls: dict[str, Any] = {name: url + path for name, path in _BINANCE.items()}
     # ccxt takes a stream for spot where "/stream" is in its URL

@@ -21,6 +21,7 @@ from cracktrader_ccxt.simulator import faults as kinds
 from cracktrader_ccxt.simulator.answers import Answer, Dialect, Page, Question, Refused
 from cracktrader_ccxt.simulator.binance import Binance
 from cracktrader_ccxt.simulator.clock import Clock
+from cracktrader_ccxt.simulator.coinbase import Coinbase
 from cracktrader_ccxt.simulator.kraken import Kraken
 from cracktrader_ccxt.simulator.pointing import config
 from cracktrader_ccxt.simulator.record import Asked, Record
@@ -82,7 +83,11 @@ class Simulator:
         self._wanted_port = port
         self._port = 0
         limits = {"spot": 6000, "futures": 2400} if weight_limit is None else {"spot": weight_limit, "futures": weight_limit}
-        self._dialects: list[Dialect] = [*(Binance(self.venue, side, limits[side]) for side in limits), Kraken(self.venue)]
+        self._dialects: list[Dialect] = [
+            *(Binance(self.venue, side, limits[side]) for side in limits),
+            Kraken(self.venue),
+            Coinbase(self.venue),
+        ]
         self.weights = Weights()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -300,7 +305,7 @@ class Simulator:
             if answer := _instead(dialect, fault, question):
                 return answer
         made = dialect.answer(question)
-        return made if isinstance(made, Answer) else Answer(_spoilt(made, struck))
+        return made if isinstance(made, Answer) else Answer(_spoilt(made, struck), headers=made.headers)
 
 
 def _instead(dialect: Dialect, fault: kinds.RequestFault, question: Question) -> Answer | None:

@@ -47,12 +47,12 @@ def heard(url, many, symbol="BTC/USDT", *, within=10.0, **options):
 # ── polling ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_polling_tells_each_change_once_and_closed_is_what_another_follows(server):
+def test_polling_tells_each_change_once_and_calls_nothing_closed(server):
     url = server.in_turn("/k", [
         [row(-1, 3), row(0, 4)], [row(-1, 3), row(0, 4)], [row(0, 5)], [], [row(0, 6), row(1, 2)], [row(0, 6), row(1, 2.5)]
     ])  # fmt: skip
     got = heard(url + "?s={symbol}&from={start}", 5, pagination="none", stream={"seconds": 0.01})
-    assert got == [(0, 4, False), (0, 5, False), (0, 6, True), (1, 2, False), (1, 2.5, False)]
+    assert got == [(0, 4, False), (0, 5, False), (0, 6, False), (1, 2, False), (1, 2.5, False)]
     starts = [int(asked.query["from"]) for asked in server.asked]
     assert starts[0] == NOW
     assert starts[-1] == NOW + HOUR
@@ -110,7 +110,7 @@ def test_long_polling_asks_at_once_after_news_and_goes_on_from_the_cursor(server
     stream = {"kind": "long", "url": url, "params": {"after": "{cursor}", "from": "{start}"}, "seconds": 0.2}
     began = time.monotonic()
     got = heard(server.url + "/history", 3, next="at", pagination="none", records="rows", stream=stream)
-    assert got == [(0, 4, False), (0, 5, True), (1, 6, False)]
+    assert got == [(0, 4, False), (0, 5, False), (1, 6, False)]
     assert 0.2 <= time.monotonic() - began < 3
     assert [asked.query.get("after") for asked in server.asked][:3] == [None, "a", "a"]
     assert {asked.path for asked in server.asked} == {"/news"}

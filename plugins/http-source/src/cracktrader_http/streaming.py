@@ -111,18 +111,15 @@ class _Listener:
             yield page.bars
 
     def _changes(self, bars: Bars) -> list[OHLCVCandle]:
-        """Candles that are new or not what they were; closed are those that another follows, or that were over a pause ago."""
-        since = self._request.start or 0
-        over = self._transport.clock() - int(self._config.stream.seconds * 1000)
-        newest = int(bars.time.max()) if len(bars) else 0
+        """Candles that are new or not what they were. Nobody said that one is closed: that is for who checks it to find out."""
         changed = []
-        for bar in bars[bars.time >= since].in_order():
-            candle = replace(bar, closed=bar.time < newest or bar.end <= over)
+        for bar in bars[bars.time >= (self._request.start or 0)].in_order():
+            candle = replace(bar, closed=False)
             if candle != self._last:
                 changed.append(candle)
-                self._last = candle
-            if candle.closed:
-                self._request = self._request.but(start=candle.end)
+            self._last = candle
+        if self._last is not None:
+            self._request = self._request.but(start=self._last.time)
         return changed
 
     def _pause(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -136,3 +137,18 @@ def made(kind: str, folder: Path) -> Iterator[Store]:
         yield one
     finally:
         one.drop()
+
+
+def connections(store: Store) -> int:
+    ours = "backend_type = 'client backend' AND application_name = 'ct-leak'"
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE {ours}"
+    for _ in range(50):  # a server takes a moment to notice
+        if not (count := int(store.run(query)[0][0])):
+            return 0
+        time.sleep(0.1)
+    return count
+
+
+@pytest.fixture
+def leaky(postgresql: Store) -> tuple[Store, str]:
+    return postgresql, f"{postgresql.url}?application_name=ct-leak"

@@ -13,7 +13,7 @@ import pytest
 import cracktrader as ct
 from cracktrader.errors import CracktraderError, MalformedData, PermanentSourceError, SourceNotFound, TemporarySourceError
 
-from .conftest import START, TYPES, Store, records, sa, series
+from .conftest import START, TYPES, Store, connections, records, sa, series
 
 ATTACKS = (
     "BTC/USDT' OR '1'='1",
@@ -119,21 +119,6 @@ def test_a_url_that_can_not_be_read_is_not_quoted() -> None:
 
 
 # ── connections ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def connections(store: Store) -> int:
-    ours = "backend_type = 'client backend' AND application_name = 'ct-leak'"
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE {ours}"
-    for _ in range(50):  # a server takes a moment to notice
-        if not (count := int(store.run(query)[0][0])):
-            return 0
-        time.sleep(0.1)
-    return count
-
-
-@pytest.fixture
-def leaky(postgresql: Store) -> tuple[Store, str]:
-    return postgresql, f"{postgresql.url}?application_name=ct-leak"
 
 
 @pytest.mark.parametrize("fast", ["no", "yes"])

@@ -1,11 +1,9 @@
-"""Bars made from a table of trades, and candles that come while somebody writes them."""
+"""Bars made from a table of trades, here and in the database."""
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import datetime as dt
-import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -142,32 +140,3 @@ def test_a_database_that_can_not_make_bars_says_so(sqlite: Store) -> None:
     assert "can't tell which of many rows is the first" in sqlite.load(**options).provenance["notes"][0]
     with pytest.raises(ct.errors.UnsupportedMode, match="can't be made in the database"):
         sqlite.load(**options, aggregate="database")
-
-
-def test_candles_come_once_they_are_over(sqlite: Store) -> None:
-    name = sqlite.create(TYPES)
-
-    def write(at: int, close: float) -> None:
-        sqlite.run(f"INSERT INTO {name} VALUES ('BTC/USDT', {at}, 1, 9, 1, {close}, 1)")
-
-    async def watch() -> list[ct.OHLCVCandle]:
-        with ct.source("sql", url=sqlite.url, table=name, poll_seconds=0.02) as source:
-            candles = source.call("stream_candles", symbol="BTC/USDT", timeframe="1s")
-            found = []
-            try:
-                async for candle in candles:
-                    found.append(candle)
-                    if len(found) == 3:
-                        return found
-            finally:
-                await candles.aclose()
-        return found
-
-    begun = int(time.time()) * 1000
-    for second in range(-2, 5):  # old ones, and those of seconds to come
-        write(begun + second * 1000, float(second + 3))
-    found = asyncio.run(asyncio.wait_for(watch(), 20))
-    assert all(candle.closed for candle in found)
-    assert np.diff([candle.time for candle in found]).tolist() == [1000, 1000]
-    assert found[0].time >= begun
-    assert found[-1].end <= time.time() * 1000

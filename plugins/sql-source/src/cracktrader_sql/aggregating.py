@@ -115,10 +115,9 @@ def _made(
     frame = asked.request.timeframe
     volumes = {name.removeprefix("units_"): known[name] / 1e8 for name in known if name.startswith("units_")}
     flags = np.zeros(len(openings), np.uint8)
-    names = ["quote_volume", "trades", *volumes, "taker_buy_quote_volume"] if part is None else list(volumes)
-    extra = {
-        name: volumes.get(name, known.get(name)) for name in names if name != "volume" and (name in volumes or name in known)
-    }
+    sums: dict[str, Any] = {**known, **volumes}
+    names = ["quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume"] if part is None else list(volumes)
+    extra = {name: sums[name] for name in names if name in sums and name != "volume"}
     if part is None:
         provenance = provenance | {"resampled_from": "trades"}
     else:

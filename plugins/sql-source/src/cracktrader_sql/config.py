@@ -73,6 +73,16 @@ class SqlConfig(SourceConfig):
         default=None, gt=0, description="How many seconds the database may spend on a statement (PostgreSQL, MariaDB, MySQL)."
     )
     poll_seconds: float = Field(default=1, gt=0, description="How often a stream of candles looks for new bars.")
+    settle_seconds: float = Field(
+        default=1, ge=0, description="How long after its end a bar is taken for final, where none that is newer is there yet."
+    )
+    notify: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=63,
+        description="A channel of PostgreSQL that is notified of new bars: a stream of candles looks for them then, and every"
+        " poll_seconds only while it can't listen.",
+    )
 
     @field_validator("url", mode="before")
     @classmethod

@@ -13,7 +13,7 @@ from cracktrader_sql.database import address
 __all__ = ["identity_of"]
 
 #: Options that only say how to read.
-_HOW: Final = {"aggregate", "fast", "chunk_size", "connect_timeout", "timeout", "poll_seconds"}
+_HOW: Final = {"aggregate", "fast", "chunk_size", "connect_timeout", "timeout", "poll_seconds", "settle_seconds", "notify"}
 _WHERE: Final = {"url", "db_path", "engine"}
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
 import cracktrader as ct
 from cracktrader.errors import CracktraderError, MalformedData, PermanentSourceError, SourceNotFound, TemporarySourceError
+from cracktrader_sql import tuning
 
 from .conftest import START, TYPES, Store, connections, records, sa, series
 
@@ -135,6 +137,11 @@ def test_a_hundred_failures_leave_no_connection(leaky: tuple[Store, str], fast: 
     for turn in range(100):
         with pytest.raises(CracktraderError):
             store.load(url=url, fast=fast, **ways[turn % len(ways)])
+    with pytest.raises(TemporarySourceError), locked(store, name):
+        store.load(url=f"{url}&options=-c%20lock_timeout%3D20", fast=fast, table=name)
+    for _ in range(3):
+        with pytest.raises(TemporarySourceError):
+            store.load(url=url, query="SELECT pg_sleep(9) AS ts", timeout=0.02)
     assert connections(store) == 0
 
 
@@ -260,3 +267,152 @@ def test_threads_share_a_source(store: Store) -> None:
         requests = [{"source": source, "symbol": symbol, "timeframe": "1h"} for symbol in ("BTC/USDT", "ETH/USDT") * 8]
         assert all(len(outcome.bars) == len(series()) for outcome in ct.load_many(requests, max_workers=8, validation="off"))
     assert sa is not None
+
+
+# ── locks ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def locked(store: Store, *names: str) -> Iterator[Any]:
+    """Somebody else's connection, that lets nobody read these tables."""
+    with store.engine.connect() as other:
+        if store.kind == "mysql":
+            other.exec_driver_sql(f"LOCK TABLES {', '.join(f'{name} WRITE' for name in names)}")
+        for name in names if store.kind == "postgresql" else ():
+            other.exec_driver_sql(f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")
+        try:
+            yield other
+        finally:
+            if store.kind == "mysql":
+                other.exec_driver_sql("UNLOCK TABLES")
+            other.rollback()
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_lock_is_not_waited_for_for_ever(kind: str, request: pytest.FixtureRequest) -> None:
+    store: Store = request.getfixturevalue(kind)
+    name = store.create(TYPES, records(series()))
+    patience: dict[str, Any] = {"timeout": 0.1}
+    if kind == "postgresql":
+        patience = {"url": f"{store.url}?options=-c%20lock_timeout%3D50"}
+    with locked(store, name), pytest.raises(TemporarySourceError, match=r"lock timeout|max_statement_time|interrupted"):
+        store.load(table=name, **patience)
+    assert store.load(table=name, **patience) == series()
+
+
+def test_a_deadlock_is_tried_again(postgresql: Store) -> None:
+    store = postgresql
+    first, second = (store.create(TYPES, records(part)) for part in (series(), series("ETH/USDT", seed=2)))
+    store.run(f"CREATE VIEW {first}_both AS SELECT * FROM {first} UNION ALL SELECT * FROM {second}")
+    arguments = {"options": "-c deadlock_timeout=300ms"}
+    engine = sa.create_engine(store.engine.url, connect_args=arguments, poolclass=sa.pool.NullPool)
+    failed: list[str] = []
+    sa.event.listen(engine, "handle_error", lambda context: failed.append(context.original_exception.sqlstate))
+    options = {"engine": engine, "table": f"{first}_both", "symbol": "BTC/USDT", "timeframe": "1h", "validation": "off"}
+    found: list[ct.Bars] = []
+    reader = threading.Thread(target=lambda: found.append(ct.load("sql", **options)))
+    try:
+        with locked(store, second) as other:
+            reader.start()
+            waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = CAST(:name AS regclass)"
+            while not store.run(waits, name=second)[0][0]:  # the reader has the first, and wants the second
+                time.sleep(0.01)
+            other.exec_driver_sql(f"LOCK TABLE {first} IN ACCESS EXCLUSIVE MODE")  # until the reader is made to give up
+        reader.join(20)
+        assert failed == ["40P01"]
+        assert found == [series()]
+    finally:
+        reader.join(20)
+        store.run(f"DROP VIEW {first}_both")
+        engine.dispose()
+
+
+@pytest.mark.parametrize("number", [1205, 1213])
+def test_what_mariadb_says_of_locks_is_temporary(mysql: Store, number: int) -> None:
+    name = mysql.name("lock")
+    body = f"BEGIN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = {number}, MESSAGE_TEXT = 'try restarting'; RETURN 1; END"
+    mysql.run(f"CREATE FUNCTION {name}() RETURNS INT {body}")
+    try:
+        with pytest.raises(TemporarySourceError, match="try restarting"):
+            mysql.load(query=f"SELECT {name}() AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close")
+    finally:
+        mysql.run(f"DROP FUNCTION {name}")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_table_can_not_go_away_while_it_is_read(kind: str, request: pytest.FixtureRequest) -> None:
+    store: Store = request.getfixturevalue(kind)
+    name = store.create(TYPES, records(series()))
+    patience = {"postgresql": "SET lock_timeout = 50", "mysql": "SET lock_wait_timeout = 1"}[kind]
+    for fast in ("no", "yes"):
+        with ct.source("sql", url=store.url, table=name, chunk_size=5, fast=fast) as source:
+            chunks = list(zip(source.bars(ct.BarRequest("BTC/USDT", "1h")), range(3), strict=False))
+            assert len(chunks) == 3
+            bars = source.bars(ct.BarRequest("BTC/USDT", "1h"))
+            found = [next(bars)]
+            with store.engine.connect() as other:
+                other.exec_driver_sql(patience)
+                with pytest.raises(sa.exc.OperationalError):
+                    other.exec_driver_sql(f"DROP TABLE {name}")
+            assert ct.Bars.concat([*found, *bars]) == series()
+
+
+# ── encodings ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("symbol", ["🚀/USDT", "MÜNZE/EUR", "Μ/円"])
+def test_symbols_are_of_any_letters(store: Store, symbol: str) -> None:
+    name = store.create(TYPES, records(series(symbol), series("ETH/USDT", seed=2)))
+    for fast in ("no", "yes"):
+        assert store.load(table=name, symbol=symbol, fast=fast) == series(symbol)
+
+
+def test_text_that_can_not_be_decoded_is_said(sqlite: Store) -> None:
+    name = sqlite.create(TYPES, records(series()))
+    sqlite.run(f"INSERT INTO {name} (symbol, ts) VALUES (CAST(x'ff41' AS TEXT), 1)")
+    assert sqlite.load(table=name) == series()
+    with ct.source("sql", url=sqlite.url, table=name) as source, pytest.raises(MalformedData, match=r"(?i)decode"):
+        source.symbols()
+
+
+def test_a_column_of_another_encoding_is_read(mysql: Store) -> None:
+    name = mysql.create({**TYPES, "symbol": "VARCHAR(20) CHARACTER SET latin1"})
+    mysql.run(f"INSERT INTO {name} VALUES ('MÜNZE/EUR', {START}, 1, 1, 1, 1, 1)")
+    for fast in ("no", "yes"):
+        assert len(mysql.load(table=name, symbol="MÜNZE/EUR", fast=fast)) == 1
+    with pytest.raises(PermanentSourceError, match="letters that its column can't hold"):
+        mysql.load(table=name, symbol="🚀/USDT")
+
+
+def test_a_database_of_another_encoding_is_read(postgresql: Store) -> None:
+    base = postgresql.name("latin")
+    with postgresql.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {base} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        url = postgresql.engine.url.set(database=base)
+        engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
+        try:
+            series("MÜNZE/EUR").to_sql(engine, "ohlcv")
+            for fast in ("no", "yes"):
+                options = {"url": url.set(drivername="postgresql"), "timeframe": "1h", "validation": "off", "fast": fast}
+                assert ct.load("sql", symbol="MÜNZE/EUR", **options) == series("MÜNZE/EUR")
+                with pytest.raises(CracktraderError):
+                    ct.load("sql", symbol="🚀/USDT", **options)
+        finally:
+            engine.dispose()
+            connection.exec_driver_sql(f"DROP DATABASE {base} WITH (FORCE)")
+
+
+# ── a hint ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_slow_table_is_told_which_index_would_help(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "_SLOW", 0.0)
+    name = store.create(TYPES, records(series(), series("ETH/USDT", seed=2)))
+    for fast in ("no", "yes"):
+        bars = store.load(table=name, fast=fast, chunk_size=5)
+        assert bars == series()
+        notes = bars.provenance.get("notes", [])
+        assert len(notes) == (store.kind != "duckdb")  # to which an index means little
+        assert all("an index on (symbol, ts) would help" in note for note in notes)
+    store.run(f"CREATE INDEX {name}_i ON {name} (symbol, ts)")
+    assert "notes" not in store.load(table=name).provenance

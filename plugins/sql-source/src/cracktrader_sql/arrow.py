@@ -203,6 +203,7 @@ def _from_postgresql(ask: _Ask) -> Batches:
     with driver.connect(url.render_as_string(hide_password=False)) as own, own.cursor() as cursor:
         cursor.execute("SET TRANSACTION READ ONLY")
         cursor.execute("SET LOCAL TIME ZONE 'UTC'")
+        cursor.execute("SET LOCAL client_encoding TO 'UTF8'")  # as the driver writes, whatever the database is in
         for setting, value in values.items():
             cursor.execute("SELECT set_config($1, $2, true)", (setting, _as_setting(value)))
             cursor.fetchall()

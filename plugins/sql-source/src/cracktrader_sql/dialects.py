@@ -26,6 +26,8 @@ class Dialect:
     #: The extra of this package that brings a driver, and the drivers that are known, best first, with their modules.
     extra: ClassVar[str] = ""
     drivers: ClassVar[Mapping[str, str]] = {}
+    #: Whether it is told here which indexes a table has, and they are what makes it fast.
+    indexed: ClassVar[bool] = False
 
     def with_driver(self, url: URL) -> URL:
         """The URL with a driver that is installed, where it names none."""
@@ -113,6 +115,8 @@ class Dialect:
 class Sqlite(Dialect):
     """SQLite: a file, opened for reading; a column holds whatever was put into it."""
 
+    indexed = True
+
     def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:
         _existing_file(url)
         return {"timeout": config.connect_timeout}
@@ -141,6 +145,7 @@ class Postgres(Dialect):
     """PostgreSQL and its kin, such as TimescaleDB."""
 
     extra = "postgresql"
+    indexed = True
     drivers: ClassVar = {"psycopg": "psycopg", "psycopg2": "psycopg2"}
 
     def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:
@@ -187,6 +192,7 @@ class MySql(Dialect):
     """MariaDB and MySQL."""
 
     extra = "mysql"
+    indexed = True
     drivers: ClassVar = {"pymysql": "pymysql", "mysqldb": "MySQLdb"}
 
     def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:
@@ -221,7 +227,8 @@ class MySql(Dialect):
         connection.invalidate()
 
     def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        return sa.cast(column, sa.BINARY)
+        # in one set of characters first: a column may be in another one than what it is compared with
+        return sa.cast(sa.func.convert(column.op("USING")(sa.text("utf8mb4"))), sa.BINARY)
 
     aggregates = True
     nearest = (Decimal,)

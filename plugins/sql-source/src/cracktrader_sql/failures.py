@@ -55,6 +55,7 @@ _NUMBERS: Final[dict[int, tuple[type[SourceError | MalformedData], str]]] = {
     **dict.fromkeys(
         (1040, 1053, 1203, 1205, 1213, 1317, 1412, 1927, 2002, 2003, 2006, 2013, 2055), (TemporarySourceError, _AGAIN)
     ),
+    1267: (PermanentSourceError, "Texts of two encodings are compared: does the symbol have letters that its column can't hold?"),
     **dict.fromkeys((1969, 3024), _STATES["57014"]),
     **dict.fromkeys((1290, 1792), _STATES["25006"]),
 }

@@ -93,12 +93,15 @@ def read_timeframes(database: Database, config: SqlConfig) -> list[str]:
 
 def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generator[Bars]:
     with database.reading() as connection:
+        begun = clock_time.monotonic()
         series = find_series(connection, database.dialect, config, request)
         if series is None:
             return
         frame = None if config.trades else timeframe_of(connection, series, config)
         asked = question(series, database.dialect, config, request)
         notes = list(series.notes)
+        if database.dialect.indexed:  # before the answer comes: some connections hold one at a time
+            notes += advice(connection, series.relation, clock_time.monotonic() - begun)
         if config.trades or (config.aggregate == "database" and frame not in (None, request.timeframe)):
             where = _place(series, database, config, request, frame)
             about = _about(series, "bars made in the database", notes)
@@ -107,16 +110,12 @@ def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generat
                 return
             notes.append(f"Bars were made here, not in the database: {where}.")
         _refuse_other_bars(series, frame, request)
-        begun = clock_time.monotonic()
         rows = stream(database, connection, asked, _expected(series, request), config)
         with closing(rows.chunks) as chunks:
             if config.trades:
                 yield from bars_of_rows(chunks, series, request, _about(series, rows.how, notes))
                 return
             for columns in chunks:
-                if begun and (note := advice(connection, series.relation, clock_time.monotonic() - begun)):
-                    notes.append(note)
-                begun = 0.0
                 yield _bars(columns, series, request, _about(series, rows.how, notes))
 
 

@@ -11,14 +11,14 @@ from cracktrader_sql.relation import Relation
 
 __all__ = ["advice"]
 
-#: Seconds until the first rows, from which on a user should know why.
+#: Seconds to find the first and the last row, from which on a user should know why.
 _SLOW: Final = 2.0
 
 
-def advice(connection: sa.Connection, relation: Relation, seconds: float) -> str:
-    """What to do about a table whose first rows took ``seconds``; empty where they came soon, or nothing can be done."""
+def advice(connection: sa.Connection, relation: Relation, seconds: float) -> list[str]:
+    """What to do about a table in which it took ``seconds`` to find a series; nothing where that was soon, or can't be helped."""
     if seconds < _SLOW or not isinstance(relation.source, sa.TableClause):
-        return ""
+        return []
     keys = [relation.columns[role] for role in ("symbol", "timeframe", "time") if relation.has(role)]
     try:
         with warnings.catch_warnings():
@@ -28,7 +28,7 @@ def advice(connection: sa.Connection, relation: Relation, seconds: float) -> str
             known = [list(inspector.get_pk_constraint(table, schema=schema)["constrained_columns"])]
             known += [[name for name in index["column_names"] if name] for index in inspector.get_indexes(table, schema=schema)]
     except (sa.exc.SQLAlchemyError, NotImplementedError):
-        return ""
+        return []
     if any(set(index[: len(keys)]) == set(keys) for index in known):
-        return ""
-    return f"The first rows took {seconds:.1f} s; an index on ({', '.join(keys)}) would help."
+        return []
+    return [f"It took {seconds:.1f} s to find the series; an index on ({', '.join(keys)}) would help."]

@@ -271,7 +271,7 @@ def test_it_can_be_started_again_on_its_port_and_says_when_the_port_is_taken() -
     port = exchange.port
     with pytest.raises(InvalidOption, match="runs already"):
         exchange.start()
-    with pytest.raises(Exception, match="can't listen on port"):
+    with pytest.raises(Exception, match="can listen on port"):
         Simulator(port=port).start()
     exchange.close()
     with exchange:

@@ -204,6 +204,7 @@ def test_pro_hears_of_a_close_and_of_a_reset_and_connects_again(exchange) -> Non
             await until(lambda: exchange.streams.connections)
             await asyncio.to_thread(exchange.clock.advance, 3_000)
             await first
+            await asyncio.sleep(0.1)  # until the other trades of these seconds have come
             waiting = asyncio.ensure_future(client.watch_trades("BTC/USDT"))
             await asyncio.sleep(0.05)
             assert await asyncio.to_thread(exchange.disconnect, clean=clean, stream="btcusdt@*") == 1

@@ -118,9 +118,9 @@ class Coinbase:
 
     def _trades(self, symbol: str, question: Question) -> Page:
         query = question.query
-        most = min(max(int(query.get("limit", "1000")), 1), 1000)
+        most = min(max(_whole(query, "limit", 1000), 1), 1000)
         if "after" in query:  # older than that one
-            before = int(query["after"])
+            before = _whole(query, "after", 0)
             stop = before // IDS * MINUTE_MS + MINUTE_MS
             trades = self.venue.trades_until(symbol, stop, most + IDS, question.now)
             trades = trades.at(trades.id < before)
@@ -187,6 +187,13 @@ def _time(query: Mapping[str, str], name: str) -> int | None:
         return parse_time(query[name]) if query.get(name) else None
     except CracktraderError:
         raise _refused(f"{name} is not a valid time") from None
+
+
+def _whole(query: Mapping[str, str], name: str, default: int) -> int:
+    text = query.get(name, str(default))
+    if not text.isdigit():
+        raise _refused(f"Invalid {name}")
+    return int(text)
 
 
 def _json(value: Any, status: int = 200) -> Answer:

@@ -1,48 +1,37 @@
-"""The simulator: an exchange on loopback, in a thread with its own event loop."""
+"""The simulator: an exchange on loopback."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-import threading
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Self
 
 from aiohttp import web
 
 from cracktrader.bars import Bars
-from cracktrader.errors import CracktraderError, InvalidOption
+from cracktrader.errors import InvalidOption
 from cracktrader.synthetic import Listing
 from cracktrader.times import TimeLike
 from cracktrader_ccxt.simulator import faults as kinds
-from cracktrader_ccxt.simulator.answers import Answer, Dialect, Page, Question, Refused
+from cracktrader_ccxt.simulator.answers import Answer, Dialect, Question, Refused
 from cracktrader_ccxt.simulator.binance import Binance
 from cracktrader_ccxt.simulator.clock import Clock
 from cracktrader_ccxt.simulator.coinbase import Coinbase
 from cracktrader_ccxt.simulator.kraken import Kraken
+from cracktrader_ccxt.simulator.loopback import Loopback
 from cracktrader_ccxt.simulator.pointing import config
 from cracktrader_ccxt.simulator.record import Asked, Record
-from cracktrader_ccxt.simulator.streams import Streams, break_off
+from cracktrader_ccxt.simulator.spoiling import instead, send, spoilt
+from cracktrader_ccxt.simulator.streams import Streams
 from cracktrader_ccxt.simulator.venue import SYMBOLS, Venue
 from cracktrader_ccxt.simulator.weights import Weights
 
 __all__ = ["Simulator"]
 
-T = TypeVar("T")
 
-_HTML: Final = "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n</body>\r\n</html>\r\n"
-_REASONS: Final = {
-    403: "403 Forbidden",
-    502: "502 Bad Gateway",
-    503: "503 Service Temporarily Unavailable",
-    504: "504 Gateway Time-out",
-}
-
-
-class Simulator:
+class Simulator(Loopback):
     """An exchange on 127.0.0.1 that unmodified ccxt and ccxt.pro talk to.
 
     ``symbols`` are unified symbols (``"BTC/USDT"``, ``"BTC/USDT:USDT"`` for a linear future) or listings; the market is
@@ -70,6 +59,7 @@ class Simulator:
     ) -> None:
         if isinstance(symbols, str):
             raise InvalidOption(f"symbols={symbols!r} is text.", hint="Give a list of symbols.")
+        super().__init__(port)
         #: The exchange's time.
         self.clock = Clock(now)
         #: What goes wrong.
@@ -80,8 +70,6 @@ class Simulator:
         for fault in faults:
             self.faults.add(fault)
         self._speed = speed
-        self._wanted_port = port
-        self._port = 0
         limits = {"spot": 6000, "futures": 2400} if weight_limit is None else {"spot": weight_limit, "futures": weight_limit}
         self._dialects: list[Dialect] = [
             *(Binance(self.venue, side, limits[side]) for side in limits),
@@ -89,9 +77,6 @@ class Simulator:
             Coinbase(self.venue),
         ]
         self.weights = Weights()
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._runner: web.ServerRunner | None = None
         #: Who listens to what; made when the simulator starts.
         self.streams: Streams | None = None
         self._candles_every = candles_every
@@ -101,85 +86,22 @@ class Simulator:
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────────────
 
-    def start(self) -> Simulator:
-        """Begin to answer; raises where the port is taken."""
-        if self._thread is not None:
-            raise InvalidOption("The simulator runs already.", hint="Make another, or close this one first.")
-        ready = threading.Event()
-        failure: list[BaseException] = []
-
-        def run() -> None:
-            with asyncio.Runner() as runner:
-                self._loop = runner.get_loop()
-                try:
-                    runner.run(self._open())
-                except BaseException as error:  # told to whoever waits for it
-                    failure.append(error)
-                    return
-                finally:
-                    ready.set()
-                self._loop.run_forever()
-                runner.run(self._shut())
-
-        self._thread = threading.Thread(target=run, name="cracktrader-simulator", daemon=True)
-        self._thread.start()
-        ready.wait()
-        if failure:
-            self._thread.join()
-            self._thread = self._loop = None
-            raise CracktraderError(f"The simulator can't listen on port {self._wanted_port}: {failure[0]}.",
-                                   hint="Choose another port, or 0 for any that is free.") from failure[0]  # fmt: skip
+    def start(self) -> Self:
+        """Begin to answer; raises :class:`~cracktrader.CracktraderError` where the port is taken."""
+        super().start()
         if self._speed:
             self.clock.run(self._speed)
         return self
 
-    def close(self) -> None:
-        """Stop: afterwards there is no thread, task or socket of it. May be called again."""
-        if self._thread is None or self._loop is None:
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._thread = self._loop = None
-
-    def __enter__(self) -> Simulator:
-        return self.start()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    async def _open(self) -> None:
+    async def begin(self) -> None:
         self.streams = Streams(self.venue, self.clock, self.faults, self.requests, self._candles_every)
         self._pump = asyncio.ensure_future(self.streams.run())
-        try:
-            await self._listen()
-        except BaseException:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
-            raise
 
-    async def _listen(self) -> None:
-        server = web.Server(self._handle, access_log=None)
-        self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port or self._wanted_port, reuse_address=True, backlog=512)
-        try:
-            await site.start()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
-        self._port = self._runner.addresses[0][1]
-
-    async def _shut(self) -> None:
+    async def end(self) -> None:
         if self.streams is not None:
             await self.streams.leave(clean=True)
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
-        await self._unlisten()
-
-    async def _unlisten(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
 
     def go_down(self, *, clean: bool = False) -> None:
         """The server goes away: connections are reset, or closed if ``clean``, and new ones are refused."""
@@ -187,14 +109,13 @@ class Simulator:
         async def leave() -> None:
             if self.streams is not None:
                 await self.streams.leave(clean=clean)
-            await self._unlisten()
+            await self.unlisten()
 
-        self._call(leave(), wait=True)
+        self.call(leave())
 
     def come_up(self) -> None:
         """It is back, on the same port; clock, market and faults are as they were, subscriptions are gone."""
-        if self._runner is None:
-            self._call(self._listen(), wait=True)
+        self.call(self.listen())
 
     def restart(self, down: float = 0.0, *, clean: bool = False) -> None:
         """Go down for that many real seconds."""
@@ -208,19 +129,9 @@ class Simulator:
         async def disconnect() -> int:
             return self.streams.disconnect(clean=clean, stream=stream, symbol=symbol) if self.streams is not None else 0
 
-        return self._call(disconnect(), wait=True) or 0
+        return self.call(disconnect()) or 0
 
     # ── what users ask it ────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def port(self) -> int:
-        """Where it listens; kept from the first start on."""
-        return self._port
-
-    @property
-    def url(self) -> str:
-        """``http://127.0.0.1:PORT``."""
-        return f"http://127.0.0.1:{self._port}"
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -236,7 +147,7 @@ class Simulator:
         return self.venue.truth(symbol, timeframe, start, end, self.clock.now)
 
     def __repr__(self) -> str:
-        return f"<Simulator {self.url if self._thread else 'not started'}, {self.clock!r}>"
+        return f"<Simulator {self.url if self.running else 'not started'}, {self.clock!r}>"
 
     # ── answering ────────────────────────────────────────────────────────────────────────────────────
 
@@ -246,8 +157,8 @@ class Simulator:
 
     def _changed(self) -> None:
         """Faults were added or lifted."""
-        if self._loop is not None and self.streams is not None:
-            self._call(self._renew(), wait=True)
+        if self.streams is not None:
+            self.call(self._renew())
 
     async def _renew(self) -> None:
         if self.streams is not None:
@@ -255,21 +166,13 @@ class Simulator:
 
     def _moved(self, wait: bool, patience: float) -> None:
         """The clock was moved: what happened on the way is sent."""
-        if self._loop is not None and self.streams is not None:
-            self._call(self.streams.reach(), wait=wait, patience=patience)
-
-    def _call(self, work: Coroutine[Any, Any, T], *, wait: bool, patience: float = 60.0) -> T | None:
-        """Have work done on the simulator's loop."""
-        if self._loop is None or not self._loop.is_running():
-            work.close()
-            return None
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(patience) if wait and threading.current_thread() is not self._thread else None
+        if self.streams is not None:
+            self.call(self.streams.reach(), wait=wait, patience=patience)
 
     def _dialect(self, path: str) -> Dialect:
         return next((dialect for dialect in self._dialects if dialect.concerns(path)), self._dialects[0])
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket" and self.streams is not None:
             side = next(
                 side for side in self._dialects if isinstance(side, Binance) and side.spot != ("/fstream" in request.path)
@@ -282,9 +185,10 @@ class Simulator:
         wrong = sum(fault.offset for fault in struck if isinstance(fault, kinds.WrongClock))
         late = max((fault.by for fault in struck if isinstance(fault, kinds.LateBars)), default=None)
         question = replace(question, says=now + wrong, late=late)
-        weight, used = dialect.weight(question), 0
+        weight, used = 0, 0
         headers: dict[str, str] = {}
         try:
+            weight = dialect.weight(question)
             used, headers = self.weights.use(dialect, request.remote or "", weight)
             answer = self._faulty_answer(dialect, question, struck)
         except Refused as refused:
@@ -296,91 +200,11 @@ class Simulator:
                                 0 if reset else answer.status, weight, used, met, dialect.name))  # fmt: skip
         if seconds := sum(fault.seconds for fault in struck if isinstance(fault, kinds.Latency)):
             await asyncio.sleep(seconds)
-        if reset:
-            return _reset(request)
-        return await _send(request, answer, struck)
+        return await send(request, answer, struck)
 
     def _faulty_answer(self, dialect: Dialect, question: Question, struck: list[kinds.RequestFault]) -> Answer:
         for fault in struck:
-            if answer := _instead(dialect, fault, question):
+            if answer := instead(dialect, fault, question):
                 return answer
         made = dialect.answer(question)
-        return made if isinstance(made, Answer) else Answer(_spoilt(made, struck), headers=made.headers)
-
-
-def _instead(dialect: Dialect, fault: kinds.RequestFault, question: Question) -> Answer | None:
-    """The answer that a fault gives instead of the true one."""
-    match fault:
-        case kinds.Status():
-            answer = dialect.refusal(fault.status, question.now + 1000 * (fault.retry_after or 0))
-            if fault.body is not None:
-                answer = Answer(fault.body.encode(), fault.status)
-            answer.headers |= fault.headers
-            if fault.retry_after is not None:
-                answer.headers["Retry-After"] = str(fault.retry_after)
-            return answer
-        case kinds.BannedPlace():
-            return dialect.refusal(451, question.now)
-        case kinds.Maintenance():
-            return dialect.maintenance(question)
-        case kinds.Forbidden():
-            return _html(403)
-        case kinds.HtmlError():
-            return _html(fault.status)
-    return None
-
-
-def _html(status: int) -> Answer:
-    return Answer(_HTML.format(_REASONS.get(status, f"{status} Error")).encode(), status, content_type="text/html")
-
-
-def _spoilt(page: Page, struck: list[kinds.RequestFault]) -> bytes:
-    """The body of a page after the faults that get at its rows."""
-    wanted = [fault for fault in struck if isinstance(fault, (kinds.EmptyPages, kinds.PageCap, kinds.Duplicates, kinds.Disorder))]
-    if not wanted:
-        return page.joined()
-    rows = [row for part in page.rows for row in part.apart()]
-    for fault in wanted:
-        match fault:
-            case kinds.EmptyPages():
-                rows = []
-            case kinds.PageCap():
-                rows = rows[: fault.rows]
-            case kinds.Duplicates():
-                rows = [row for place, row in enumerate(rows) for _ in range(1 + (place % fault.every == fault.every - 1))]
-            case kinds.Disorder(newest_first=True):
-                rows = rows[::-1]
-            case kinds.Disorder():
-                random.Random(len(rows)).shuffle(rows)  # noqa: S311  # mixed up the same way each time
-    return page.before + b"".join(rows)[:-1] + page.after
-
-
-def _reset(request: web.BaseRequest) -> web.StreamResponse:
-    """Break the connection off, so that the client sees a reset."""
-    break_off(request)
-    raise asyncio.CancelledError
-
-
-async def _send(request: web.BaseRequest, answer: Answer, struck: list[kinds.RequestFault]) -> web.StreamResponse:
-    slow = sum(fault.seconds for fault in struck if isinstance(fault, kinds.Slow))
-    cut = next((fault for fault in struck if isinstance(fault, kinds.Truncated)), None)
-    body = answer.body
-    kind, _, charset = answer.content_type.partition(";charset=")
-    if cut is not None and cut.honest:
-        body, cut = body[: int(len(body) * cut.share)], None
-    if not slow and cut is None:
-        return web.Response(body=body, status=answer.status, headers=answer.headers, content_type=kind, charset=charset or None)
-    response = web.StreamResponse(status=answer.status, headers=answer.headers | {"Content-Type": answer.content_type})
-    response.content_length = len(body)
-    await response.prepare(request)
-    kept = body if cut is None else body[: int(len(body) * cut.share)]
-    pieces = 20 if slow else 1
-    size = -(-len(kept) // pieces) or 1
-    for place in range(0, len(kept), size):
-        await asyncio.sleep(slow / pieces)
-        await response.write(kept[place : place + size])
-    if cut is not None and request.transport is not None:
-        request.transport.close()
-        raise asyncio.CancelledError
-    await response.write_eof()
-    return response
+        return made if isinstance(made, Answer) else Answer(spoilt(made, struck), headers=made.headers)

@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import heapq
 import json
-import socket
-import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,9 +19,10 @@ from cracktrader_ccxt.simulator.binance_streams import Channel, Message, channel
 from cracktrader_ccxt.simulator.clock import Clock
 from cracktrader_ccxt.simulator.faults import Disconnect, Faults, StreamFault
 from cracktrader_ccxt.simulator.record import Asked, Record
+from cracktrader_ccxt.simulator.spoiling import break_off
 from cracktrader_ccxt.simulator.venue import MINUTE, MINUTE_MS, Event, Venue
 
-__all__ = ["Streams", "break_off"]
+__all__ = ["Streams"]
 
 #: Messages that may wait for one client; one that lets more pile up is disconnected, as exchanges do.
 _MOST_WAITING: Final = 200_000
@@ -424,15 +423,6 @@ class Streams:
         self.record.add(
             Asked(time.monotonic(), self.clock.now, "WS", request.path, query, dict(request.headers), status, faults=met)
         )
-
-
-def break_off(request: web.BaseRequest) -> None:
-    """Break a connection off, so that the client sees a reset."""
-    transport = request.transport
-    if transport is not None:
-        connection = transport.get_extra_info("socket")
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.abort()
 
 
 async def _bid_farewell(connection: Connection) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
@@ -23,6 +24,7 @@ from cracktrader_ccxt.simulator.kraken import Kraken
 from cracktrader_ccxt.simulator.loopback import Loopback
 from cracktrader_ccxt.simulator.pointing import config
 from cracktrader_ccxt.simulator.record import Asked, Record
+from cracktrader_ccxt.simulator.replay import Recorder
 from cracktrader_ccxt.simulator.spoiling import instead, send, spoilt
 from cracktrader_ccxt.simulator.streams import Streams
 from cracktrader_ccxt.simulator.venue import SYMBOLS, Venue
@@ -38,7 +40,8 @@ class Simulator(Loopback):
     :class:`cracktrader.synthetic.Market` of that ``seed``, which begins at ``start``. The clock begins at ``now`` and stands,
     or runs at ``speed``. ``port`` 0 takes a free one. ``weight_limit`` is the weight that requests may use in a minute (None: as
     the exchange has it; 0: no limit). ``outages`` are ``(start, end)`` ranges without bars for anyone; None lets the seed decide.
-    Streams send a candle every ``candles_every`` milliseconds at most; 0 for each trade.
+    Streams send a candle every ``candles_every`` milliseconds at most; 0 for each trade. ``recording`` is a file that the traffic
+    is written to while it runs, for :class:`~cracktrader_ccxt.simulator.Replay`.
 
     Start and stop it with ``with``, or :meth:`start` and :meth:`close`. Safe between threads.
     """
@@ -56,6 +59,7 @@ class Simulator(Loopback):
         outages: Sequence[tuple[TimeLike, TimeLike]] | None = (),
         faults: Iterable[kinds.Fault] = (),
         candles_every: int = 250,
+        recording: str | Path | None = None,
     ) -> None:
         if isinstance(symbols, str):
             raise InvalidOption(f"symbols={symbols!r} is text.", hint="Give a list of symbols.")
@@ -80,6 +84,8 @@ class Simulator(Loopback):
         #: Who listens to what; made when the simulator starts.
         self.streams: Streams | None = None
         self._candles_every = candles_every
+        self._recording = recording
+        self._recorder: Recorder | None = None
         self.faults.on_market = self._forget
         self.faults.on_change = self._changed
         self.clock.on_change = self._moved
@@ -94,7 +100,9 @@ class Simulator(Loopback):
         return self
 
     async def begin(self) -> None:
-        self.streams = Streams(self.venue, self.clock, self.faults, self.requests, self._candles_every)
+        if self._recording is not None:
+            self._recorder = Recorder(self._recording)
+        self.streams = Streams(self.venue, self.clock, self.faults, self.requests, self._candles_every, self._recorder)
         self._pump = asyncio.ensure_future(self.streams.run())
 
     async def end(self) -> None:
@@ -102,6 +110,8 @@ class Simulator(Loopback):
             await self.streams.leave(clean=True)
         self._pump.cancel()
         await asyncio.gather(self._pump, return_exceptions=True)
+        if self._recorder is not None:
+            self._recorder.close()
 
     def go_down(self, *, clean: bool = False) -> None:
         """The server goes away: connections are reset, or closed if ``clean``, and new ones are refused."""
@@ -198,6 +208,9 @@ class Simulator(Loopback):
         reset = any(isinstance(fault, kinds.Reset) for fault in struck)
         self.requests.add(Asked(time.monotonic(), now, request.method, request.path, query, dict(request.headers),
                                 0 if reset else answer.status, weight, used, met, dialect.name))  # fmt: skip
+        if self._recorder is not None:
+            self._recorder.rest(request.method, request.path, query, answer.status,
+                                answer.headers | {"Content-Type": answer.content_type}, answer.body)  # fmt: skip
         if seconds := sum(fault.seconds for fault in struck if isinstance(fault, kinds.Latency)):
             await asyncio.sleep(seconds)
         return await send(request, answer, struck)

@@ -19,6 +19,7 @@ from cracktrader_ccxt.simulator.binance_streams import Channel, Message, channel
 from cracktrader_ccxt.simulator.clock import Clock
 from cracktrader_ccxt.simulator.faults import Disconnect, Faults, StreamFault
 from cracktrader_ccxt.simulator.record import Asked, Record
+from cracktrader_ccxt.simulator.replay import Recorder
 from cracktrader_ccxt.simulator.spoiling import break_off
 from cracktrader_ccxt.simulator.venue import MINUTE, MINUTE_MS, Event, Venue
 
@@ -38,8 +39,11 @@ _CLOSE, _MINUTE, _TRADE, _FLUSH_DUE, _RELEASE, _DISCONNECT = range(6)
 class Connection:
     """One client: what it listens to, and what waits to be sent to it."""
 
-    def __init__(self, response: web.WebSocketResponse, request: web.BaseRequest, side: Binance) -> None:
-        self.response, self.request, self.side = response, request, side
+    def __init__(
+        self, response: web.WebSocketResponse, request: web.BaseRequest, side: Binance, recorder: Recorder | None
+    ) -> None:
+        self.response, self.request, self.side, self.recorder = response, request, side, recorder
+        self.number = recorder.open(request.path) if recorder else 0
         self.names: set[str] = set()
         self.waiting: deque[str] = deque()
         self.ready = asyncio.Event()
@@ -57,15 +61,20 @@ class Connection:
                 await self.ready.wait()
                 self.ready.clear()
                 while self.waiting and not self.response.closed:
-                    await self.response.send_str(self.waiting[0])
+                    text = self.waiting[0]
+                    await self.response.send_str(text)
                     self.waiting.popleft()
+                    if self.recorder:
+                        self.recorder.server(self.number, text)
 
 
 class Streams:
     """All connections of an exchange; everything here runs on its loop."""
 
-    def __init__(self, venue: Venue, clock: Clock, faults: Faults, record: Record, candles_every: int) -> None:
-        self.venue, self.clock, self.faults, self.record = venue, clock, faults, record
+    def __init__(
+        self, venue: Venue, clock: Clock, faults: Faults, record: Record, candles_every: int, recorder: Recorder | None
+    ) -> None:
+        self.venue, self.clock, self.faults, self.record, self.recorder = venue, clock, faults, record, recorder
         self.candles_every = candles_every
         self.connections: set[Connection] = set()
         #: Messages sent, by symbol and kind: ``sent["BTC/USDT@kline_1m"]``.
@@ -98,7 +107,7 @@ class Streams:
             return web.Response(status=503, text="Service Unavailable")
         response = web.WebSocketResponse(autoping=False, compress=False, max_msg_size=1 << 20)
         await response.prepare(request)
-        connection = Connection(response, request, side)
+        connection = Connection(response, request, side, self.recorder)
         self.connections.add(connection)
         self._note(request, {}, 101, None)
         sender = asyncio.ensure_future(connection.send())
@@ -111,9 +120,13 @@ class Streams:
                 if message.type is WSMsgType.PING:
                     await response.pong(message.data)
                 elif message.type is WSMsgType.TEXT:
+                    if self.recorder:
+                        self.recorder.client(connection.number, message.data)
                     await self._asked(connection, message.data)
         finally:
             self._drop(connection)
+            if self.recorder:
+                self.recorder.end(connection.number, response.close_code or 1006)
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
         return response

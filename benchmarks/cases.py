@@ -18,6 +18,7 @@ import pyarrow.parquet
 from databases import databases
 from loading_many import dask, many
 from measuring import Result, cpu_of, peak_memory_of, side_by_side
+from over_ccxt import ccxt
 from over_http import http
 
 import cracktrader as ct
@@ -306,5 +307,5 @@ def sql(rows: int) -> Iterator[Result]:
 
 
 CASES: dict[str, Callable[[int], Iterator[Result]]] = {
-    case.__name__: case for case in (imports, catalog, checks, csv, day, http, lines, resampling, sql, trades, many, dask)
+    case.__name__: case for case in (imports, catalog, ccxt, checks, csv, day, http, lines, resampling, sql, trades, many, dask)
 }  # fmt: skip

@@ -26,6 +26,7 @@ class Venue:
 
     ``gone`` are hours without bars, ``ignores_since`` how many of its latest candles it sends whatever it is asked for,
     ``since`` how it understands a start, ``day_opens`` the hour at which its days open, ``volume`` whether its candles have one.
+    ``trades`` is how many trades there are, ``at_once`` how many a page of them holds, ``bunched`` how many some moments have.
     """
 
     def __init__(
@@ -38,6 +39,9 @@ class Venue:
         since: str = "inclusive",
         day_opens: int = 0,
         volume: bool = True,
+        trades: int = 0,
+        at_once: int = 1000,
+        bunched: int = 3,
     ) -> None:
         rng = np.random.default_rng(5)
         close = 100 + rng.integers(-200, 201, hours + 1).cumsum() / 100
@@ -47,6 +51,10 @@ class Venue:
         self.now = START + hours * HOUR + HOUR // 2
         self.name, self.ignores_since, self.since, self.day_opens, self.volume = name, ignores_since, since, day_opens, volume
         self.requests: list[str] = []
+        moments = START + np.sort(rng.integers(0, 8 * HOUR, max(1, trades // 2)))
+        self.at_once = at_once
+        self.trades = [(int(moment), 100 + int(rng.integers(0, 500)) / 100, int(rng.integers(1, 99)) / 8, "bs"[number % 2])
+                       for moment in moments for number in range(int(rng.integers(1, bunched + 1)))][:trades]  # fmt: skip
         self._answer = getattr(self, f"_{name}")
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────
@@ -70,6 +78,13 @@ class Venue:
         """The bars of the hours from ``first`` to ``stop``."""
         bars = self.bars.between(START + first * HOUR, START + stop * HOUR, unit="ms")
         return bars if self.volume else bars.but(volume=np.zeros(len(bars)))
+
+    def bars_of_trades(self, timeframe: str, start: int, end: int) -> ct.Bars:
+        """Bars of all trades in a range."""
+        inside = [trade for trade in self.trades if start <= trade[0] < end]
+        moment, price, amount, side = zip(*inside, strict=True)
+        columns = {"timestamp": np.array(moment, "datetime64[ms]"), "price": price, "amount": amount, "side": list(side)}
+        return ct.Bars.from_trades(columns, symbol="BTC/USDT", timeframe=timeframe, start=start, end=end)
 
     def iso(self, hour: int) -> str:
         return isoformat(START + hour * HOUR)
@@ -136,6 +151,12 @@ class Venue:
             rows = [row for row in rows if row[0] > 1000 * int(said.get("since", 0))]
             result = {"XBTUSDT": [[row[0] // 1000, *map(str, row[1:5]), "0", str(row[5]), 1] for row in rows], "last": 0}
             return {"error": [], "result": result}
+        if path.endswith("Trades"):
+            since, count = int(said["since"]), min(int(said.get("count", 1000)), self.at_once)
+            listed = [(place, trade) for place, trade in enumerate(self.trades, 1) if trade[0] > 1000 * since][:count]
+            rows = [[str(price), str(amount), moment / 1000, side, "l", "", place]
+                    for place, (moment, price, amount, side) in listed]  # fmt: skip
+            return {"error": [], "result": {"XBTUSDT": rows, "last": str(listed[-1][1][0] * 10**6 if listed else since)}}
         if path.endswith("AssetPairs"):
             pair = {"altname": "XBTUSDT", "wsname": "XBT/USDT", "base": "XXBT", "quote": "USDT", "pair_decimals": 1,
                     "cost_decimals": 5, "lot_decimals": 8, "lot_multiplier": 1, "leverage_buy": [], "leverage_sell": [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +32,7 @@ from cracktrader_ccxt.markets import kind_of
 from cracktrader_ccxt.pager import Pager, latest, windows
 from cracktrader_ccxt.patience import Patience
 
-__all__ = ["Fetch", "timeframes_of"]
+__all__ = ["Fetch", "Load", "timeframes_of"]
 
 #: Before this there was no exchange to have candles of.
 _EARLIEST: Final = 1_262_304_000_000  # 2010
@@ -50,51 +51,89 @@ def timeframes_of(desk: Desk, odd: Mapping[str, set[str]] | None = None) -> dict
     return known
 
 
-class Fetch:
-    """One request, from its first page to its last."""
+class Load(ABC):
+    """What a load of candles and one of trades have in common: who is asked, for which market, with how much patience."""
 
-    def __init__(self, config: CcxtConfig, desk: Desk, request: BarRequest, odd: dict[str, set[str]]) -> None:
-        self._config, self._desk, self._request, self._odd = config, desk, request, odd
+    def __init__(self, config: CcxtConfig, desk: Desk, request: BarRequest) -> None:
+        self._config, self._desk, self._request, self._frame = config, desk, request, request.timeframe
         self._stopped = threading.Event()
         self._deadline = None if config.time_limit is None else time.monotonic() + config.time_limit
-        self._frame = request.timeframe
-        self._known = timeframes_of(desk, odd)
         self._market = desk.markets.find(request.symbol, self._patience())
-        self._spelled = self._spelling()
-        kind = kind_of(self._market)
-        self._facts = facts_of(desk.exchange, kind)
-        limit = (self._facts.limit or {})[kind]
-        self._early = self._facts.early
-        size = min(config.batch_size or limit, limit)
-        if size > 1:
-            size -= min(self._early, size - 1)
-        self._candles = self._of(self._frame, self._spelled)
-        self._closed = self._closed_end()
-        answers: Answers = "window" if self._facts.depth else self._facts.answers
-        self._pager = Pager(self._page, self._frame, answers, size, self._too_late)
-        self._notes: list[str] = []
-        self._provenance = {
+        self._kind = kind_of(self._market)
+        self._facts = facts_of(desk.exchange, self._kind)
+        self._closed = int(self._frame.floor(desk.clock.now(self._patience()) - self._facts.grace))
+        self._end = self._closed if request.end is None else min(request.end, self._closed)
+        self._provenance: dict[str, Any] = {
             "exchange": desk.name, "market": self._market.get("id"), "market_type": self._market.get("type"),
-            "volume_unit": self._facts.volume_unit(kind),
+            "volume_unit": self._facts.volume_unit(self._kind),
         }  # fmt: skip
 
-    # ── the range ────────────────────────────────────────────────────────────────────────────────────
-
     def bars(self) -> Iterator[Bars]:
-        """The bars of the request, oldest first."""
-        request = self._request
-        end = self._closed if request.end is None else min(request.end, self._closed)
-        reached = request.start
+        """The bars of the request that are over, oldest first."""
+        reached = self._request.start
         try:
-            for columns in self._columns(end):
-                bars = self._bars(columns)
+            for bars in self._chunks():
                 if len(bars):
                     reached = int(self._frame.next(int(bars.time[-1])))
                     yield bars
         except (TemporarySourceError, PermanentSourceError, MalformedData) as error:
-            raise self._with_what_is_missing(error, reached, end) from None
+            raise self._with_what_is_missing(error, reached) from None
         finally:
             self._stopped.set()  # given up half-way: what still waits for its turn goes home
+
+    @abstractmethod
+    def _chunks(self) -> Iterator[Bars]:
+        """The bars, oldest first."""
+
+    def _patience(self) -> Patience:
+        config = self._config
+        return Patience(retries=config.retries, backoff=config.backoff, budget=config.budget, stopped=self._stopped)
+
+    def _check_deadline(self) -> None:
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise TemporarySourceError(
+                f"{self._desk.name}, {self._request}: the time limit of {self._config.time_limit:g} s is over.",
+                hint="Load again: what came is kept where there is a catalog, and the rest is fetched. Or raise time_limit.",
+            )
+
+    def _told(self, frame: Timeframe, start: int, end: int) -> str:
+        return f"{self._desk.name}, {self._request.symbol} {frame} from {isoformat(start)} to {isoformat(end)}"
+
+    def _with_what_is_missing(self, error: CracktraderError, reached: int | None) -> CracktraderError:
+        missing = {"missing_end": isoformat(self._end)}
+        since = "the beginning"
+        if reached is not None:
+            since = missing["missing_start"] = isoformat(reached)
+        return type(error)(
+            f"{error.message} Bars from {since} to {isoformat(self._end)} are missing.",
+            hint=error.hint,
+            **{**error.context, **missing},
+        )
+
+
+class Fetch(Load):
+    """One request for candles, from its first page to its last."""
+
+    def __init__(self, config: CcxtConfig, desk: Desk, request: BarRequest, odd: dict[str, set[str]]) -> None:
+        if not desk.exchange.has.get("fetchOHLCV"):
+            raise _no_candles(desk)
+        super().__init__(config, desk, request)
+        self._odd = odd
+        self._known = timeframes_of(desk, odd)
+        self._candles = self._of(self._frame, self._spelling())
+        self._early = self._facts.early
+        limit = (self._facts.limit or {})[self._kind]
+        size = min(config.batch_size or limit, limit)
+        if size > 1:
+            size -= min(self._early, size - 1)
+        answers: Answers = "window" if self._facts.depth else self._facts.answers
+        self._pager = Pager(self._page, self._frame, answers, size, self._too_late)
+        self._notes: list[str] = []
+
+    def _chunks(self) -> Iterator[Bars]:
+        return map(self._bars, self._columns(self._end))
+
+    # ── the range ────────────────────────────────────────────────────────────────────────────────────
 
     def _columns(self, end: int) -> Iterator[Columns]:
         request = self._request
@@ -144,10 +183,6 @@ class Fetch:
         finally:
             self._stopped.set() if ahead else None
             pool.shutdown(wait=True, cancel_futures=True)
-
-    def _closed_end(self) -> int:
-        """Where the bars end that are over, by the exchange's clock."""
-        return int(self._frame.floor(self._desk.clock.now(self._patience()) - self._facts.grace))
 
     def _beginning(self) -> int:
         """Where the exchange's history of this market begins, or somewhat before."""
@@ -268,27 +303,9 @@ class Fetch:
         return Bars(times, open, high, low, close, volume, symbol=self._request.symbol, timeframe=self._frame,
                     provenance=provenance)  # fmt: skip
 
-    # ── patience and errors ──────────────────────────────────────────────────────────────────────────
 
-    def _patience(self) -> Patience:
-        config = self._config
-        return Patience(retries=config.retries, backoff=config.backoff, budget=config.budget, stopped=self._stopped)
-
-    def _check_deadline(self) -> None:
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise TemporarySourceError(
-                f"{self._desk.name}, {self._request}: the time limit of {self._config.time_limit:g} s is over.",
-                hint="Load again: what came is kept where there is a catalog, and the rest is fetched. Or raise time_limit.",
-            )
-
-    def _told(self, frame: Timeframe, start: int, end: int) -> str:
-        return f"{self._desk.name}, {self._request.symbol} {frame} from {isoformat(start)} to {isoformat(end)}"
-
-    def _with_what_is_missing(self, error: CracktraderError, reached: int | None, end: int) -> CracktraderError:
-        missing = {"missing_end": isoformat(end)}
-        since = "the beginning"
-        if reached is not None:
-            since = missing["missing_start"] = isoformat(reached)
-        return type(error)(
-            f"{error.message} Bars from {since} to {isoformat(end)} are missing.", hint=error.hint, **{**error.context, **missing}
-        )
+def _no_candles(desk: Desk) -> NotSupported:
+    trades = "Make the bars of its trades: from_trades=True." if desk.exchange.has.get("fetchTrades") else ""
+    return NotSupported(
+        f"{desk.name} has no candles.", hint=trades or "`cracktrader sources ccxt --exchanges` says which exchanges have."
+    )

@@ -1,4 +1,4 @@
-"""The ``ccxt`` source itself; the work is done in :mod:`cracktrader_ccxt.fetching`."""
+"""The ``ccxt`` source itself; the work is done in :mod:`cracktrader_ccxt.fetching` and :mod:`cracktrader_ccxt.trading`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class CcxtSource(DataSource):
     @hookimpl
     def fetch_bars(self, request: BarRequest) -> Iterator[Bars]:
         from cracktrader_ccxt.fetching import Fetch
+        from cracktrader_ccxt.trading import TradeFetch
 
+        if self.config.from_trades:
+            return TradeFetch(self.config, self.desk, request).bars()
         return Fetch(self.config, self.desk, request, self._odd).bars()
 
     @hookimpl

@@ -160,6 +160,35 @@ def test_a_plugin_adds_a_command(site) -> None:
     assert "good morning" in said
 
 
+def test_a_package_adds_a_command_that_nothing_else_imports(site) -> None:
+    site.module("greeter_module", "def greet(name: str = 'all'):\n    print('good morning', name)\n")
+    site.dist("greeter-dist", "[cracktrader.commands]\ngreet = greeter_module:greet\n")
+    said = site.run("""
+        import sys
+        import cracktrader as ct
+        from cracktrader.cli import main
+        ct.default_registry().plugins()
+        assert "greeter_module" not in sys.modules
+        sys.argv = ["cracktrader", "greet", "--name", "Ada"]
+        try: main()
+        except SystemExit as done: assert not done.code, done.code
+    """)
+    assert "good morning Ada" in said
+
+
+def test_a_command_that_is_broken_is_told(site) -> None:
+    site.module("greeter_module", "import no_such_library\n")
+    site.dist("greeter-dist", "[cracktrader.commands]\ngreet = greeter_module:greet\n")
+    site.run("""
+        import io, sys
+        from cracktrader.cli import main
+        sys.argv, sys.stderr = ["cracktrader", "greet"], io.StringIO()
+        try: main()
+        except SystemExit as done: assert done.code == 3, done.code
+        assert "needs the module 'no_such_library'" in sys.stderr.getvalue(), sys.stderr.getvalue()
+    """)
+
+
 def test_an_installed_plugin_may_be_a_class_an_object_or_a_module(site, monkeypatch) -> None:
     hook = "import cracktrader as ct\napi = (1, 0)\nheard = []\n@ct.hookimpl\ndef bars_loaded(bars): heard.append(len(bars))\n"
     of_class = (

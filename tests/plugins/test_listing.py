@@ -221,7 +221,7 @@ def test_an_environment_without_metadata_is_told_as_that() -> None:
         Discovery(entry_points=lambda group: (), environ={}).find("csv")
 
 
-def test_the_hook_for_frozen_apps_ships_both_groups_and_the_cores_own_metadata(site) -> None:
+def test_the_hook_for_frozen_apps_ships_all_groups_and_the_cores_own_metadata(site) -> None:
     """What PyInstaller does with it was seen with PyInstaller itself; here only that it is asked for the right things."""
     site.package("PyInstaller.utils.hooks", """
         asked = []
@@ -241,8 +241,8 @@ def test_the_hook_for_frozen_apps_ships_both_groups_and_the_cores_own_metadata(s
     """)
     assert said.strip() == (
         "hook-cracktrader ['cracktrader-core', 'cracktrader.sources', 'files of module of cracktrader',"
-        " 'cracktrader.plugins', 'files of module of cracktrader']"
-        " ['cracktrader.plugins', 'module of cracktrader.sources', 'module of cracktrader.plugins']"
+        " 'cracktrader.plugins', 'files of module of cracktrader', 'cracktrader.commands', 'files of module of cracktrader']"
+        " ['cracktrader.plugins', 'module of cracktrader.sources', 'module of cracktrader.plugins', 'module of cracktrader.commands']"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from cracktrader.errors import CracktraderError, InvalidOption
+from cracktrader.errors import CracktraderError, InvalidOption, did_you_mean
 from cracktrader.plugins.registry import Registry
 from cracktrader.plugins.source import DataSource, Source, option_names
 from cracktrader.timeframe import Timeframe
@@ -58,9 +57,7 @@ class Table:
         names = sorted(known)
         for key in self.settings:
             if key not in names:
-                near = difflib.get_close_matches(key, names, n=1)
-                guess = f" Did you mean {near[0]!r}?" if near else ""
-                raise self.wrong(f"has no key {key!r}.{guess}", f"It takes: {', '.join(names)}.")
+                raise self.wrong(f"has no key {key!r}.{did_you_mean(key, names)}", f"It takes: {', '.join(names)}.")
 
     def timeframes(self) -> list[Timeframe]:
         """Its ``timeframes``, or its one ``timeframe``; finest first."""
@@ -91,8 +88,7 @@ def read_tables(declaration: Declaration, kind: str) -> tuple[list[Table], Path 
     """
     label, folder, content = _read(declaration, kind)
     if unknown := sorted(set(content) - set(_KINDS)):
-        near = difflib.get_close_matches(unknown[0], _KINDS, n=1)
-        guess = f" Did you mean {near[0]!r}?" if near else ""
+        guess = did_you_mean(unknown[0], _KINDS)
         raise InvalidOption(f"{label} has an unknown table {unknown[0]!r}.{guess}", hint=f"There are: {', '.join(_KINDS)}.")
     defaults = _table(content.get("defaults", {}), f"{label}, [defaults]")
     tables: dict[str, Table] = {}

@@ -38,7 +38,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -73,7 +73,20 @@ __all__ = [
     "UnsupportedMode",
     "UnsupportedTimeframe",
     "WorkerLost",
+    "did_you_mean",
 ]
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A question to put behind a message, with the known word that is nearest; empty where none is near.
+
+    >>> did_you_mean("opne", ["open", "close"])
+    " Did you mean 'open'?"
+    """
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class CracktraderError(Exception):

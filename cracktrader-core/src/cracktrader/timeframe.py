@@ -8,14 +8,13 @@ calendar months.
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cracktrader.errors import InvalidTimeframe
+from cracktrader.errors import InvalidTimeframe, did_you_mean
 
 __all__ = ["TIMEFRAMES", "Timeframe"]
 
@@ -191,10 +190,8 @@ class Timeframe(str):
 
 
 def _invalid(text: object) -> InvalidTimeframe:
-    near = difflib.get_close_matches(str(text), TIMEFRAMES, n=1, cutoff=0.5)
-    guess = f" Did you mean {near[0]!r}?" if near else ""
     return InvalidTimeframe(
-        f"{text!r} is not a timeframe.{guess}",
+        f"{text!r} is not a timeframe.{did_you_mean(str(text), TIMEFRAMES, cutoff=0.5)}",
         hint="Write a whole number and a unit: s, m (minutes), h, d, w or M (months), as in '15m' or '1M'.",
         timeframe=text,
     )

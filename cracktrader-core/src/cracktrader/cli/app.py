@@ -332,15 +332,14 @@ def _show_last(console: Console, bars: Bars, most: int = 10) -> None:
 
 
 def _plugin_command(ctx: Any, name: str) -> Any:
-    """The command that an installed plugin adds under this name."""
-    from cracktrader.plugins.discovery import PLUGINS, Discovery
-
-    if not any(not entry.denied for entry in Discovery().entries(PLUGINS)):
-        return None
+    """The command that an installed package adds under this name."""
     from cracktrader.plugins.registry import default_registry
 
     theirs = typer.Typer()
-    default_registry().notify("cli_commands", app=theirs)
+    if (function := default_registry().command(name)) is not None:
+        theirs.command(name)(function)
+    else:
+        default_registry().notify("cli_commands", app=theirs)
     if not (theirs.registered_commands or theirs.registered_groups):
         return None
     found = typer.main.get_command(theirs)

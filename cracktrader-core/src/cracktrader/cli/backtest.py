@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.machinery
 import math
@@ -22,7 +21,7 @@ from rich.table import Table
 from cracktrader.bars import Bars
 from cracktrader.cerebro import Cerebro
 from cracktrader.cli.strategies import STRATEGIES
-from cracktrader.errors import ConfigurationError, CracktraderError, InvalidOption, NoData
+from cracktrader.errors import ConfigurationError, CracktraderError, InvalidOption, NoData, did_you_mean
 from cracktrader.feeds import feed
 from cracktrader.times import isoformat
 
@@ -37,9 +36,8 @@ def find_strategy(name: str) -> type[Any]:
         return STRATEGIES[name]
     place, _, cls = name.rpartition(":")
     if not place:
-        near = difflib.get_close_matches(name, STRATEGIES, n=1)
         raise InvalidOption(
-            f"There is no strategy {name!r}.{f' Did you mean {near[0]!r}?' if near else ''}",
+            f"There is no strategy {name!r}.{did_you_mean(name, STRATEGIES)}",
             hint=f"Give {', '.join(STRATEGIES)}, module:Class or file.py:Class.",
         )
     try:

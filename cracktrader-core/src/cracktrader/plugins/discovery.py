@@ -26,6 +26,7 @@ __all__ = ["Discovery", "Origin", "SourceEntry"]
 
 SOURCES: Final = "cracktrader.sources"
 PLUGINS: Final = "cracktrader.plugins"
+COMMANDS: Final = "cracktrader.commands"
 ALLOW: Final = "CRACKTRADER_ALLOW_PLUGINS"
 DENY: Final = "CRACKTRADER_DENY_PLUGINS"
 #: The sources that have an extra of the core.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, WithJsonSchema, field_validator
 
 from cracktrader.bars import Bars
-from cracktrader.errors import UnknownSymbol, UnsupportedTimeframe
+from cracktrader.errors import UnknownSymbol, UnsupportedTimeframe, did_you_mean
 from cracktrader.plugins.hookspec import hookimpl
 from cracktrader.plugins.options import SourceConfig
 from cracktrader.plugins.source import DataSource
@@ -65,9 +64,8 @@ class MemorySource(DataSource):
         symbol = request.symbol or (symbols[0] if len(symbols) == 1 else "")
         of_symbol = [series for series in self.config.bars if series.symbol == symbol]
         if not of_symbol:
-            near = difflib.get_close_matches(symbol, symbols, n=3)
             raise UnknownSymbol(
-                f"There is no symbol {request.symbol!r} in memory.{f' Did you mean {near[0]!r}?' if near else ''}",
+                f"There is no symbol {request.symbol!r} in memory.{did_you_mean(symbol, symbols)}",
                 hint=f"There are: {', '.join(symbols)}.",
                 symbol=request.symbol,
             )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, SecretBytes, SecretStr, ValidationError
 
-from cracktrader.errors import CracktraderError, InvalidOption, PluginBroken
+from cracktrader.errors import CracktraderError, InvalidOption, PluginBroken, did_you_mean
 from cracktrader.plugins.discovery import Origin
 
 if TYPE_CHECKING:
@@ -45,9 +44,9 @@ def configure(cls: type[DataSource], options: Mapping[str, Any], name: str = "",
     takes = ", ".join(cls.Config.model_fields) or "no options"
     for option in options:
         if option not in known and cls.Config.model_config.get("extra") != "allow":
-            near = [] if option in _OF_LOADS else difflib.get_close_matches(option, [*_OF_LOADS, *known], n=1)
+            guess = "" if option in _OF_LOADS else did_you_mean(option, [*_OF_LOADS, *known])
             raise InvalidOption(
-                f"The source {label} has no option {option!r}.{f' Did you mean {near[0]!r}?' if near else ''}",
+                f"The source {label} has no option {option!r}.{guess}",
                 hint=f"Give it to ct.load or ct.feed: each load says it anew. The source takes: {takes}."
                 if option in _OF_LOADS
                 else f"It takes: {takes}.",

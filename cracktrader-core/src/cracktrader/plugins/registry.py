@@ -24,7 +24,7 @@ from cracktrader.errors import (
     PluginBroken,
     PluginIncompatible,
 )
-from cracktrader.plugins.discovery import DENY, PLUGINS, SOURCES, Discovery, Origin, SourceEntry, duplicate
+from cracktrader.plugins.discovery import COMMANDS, DENY, PLUGINS, SOURCES, Discovery, Origin, SourceEntry, duplicate
 from cracktrader.plugins.hooking import HookManager
 from cracktrader.plugins.hookspec import API, PROJECT, PluginHooks, SourceHooks
 from cracktrader.plugins.options import configure, hide_secrets
@@ -138,6 +138,14 @@ class Registry:
         _check_class(cls, name, _origin_of(cls) if isinstance(cls, type) else Origin(entry_point=repr(cls)))
         self._registered[name] = cls
 
+    def command(self, name: str) -> Callable[..., Any] | None:
+        """The function behind a command that an installed package adds, None where none does; imports that one and no other.
+
+        Raises :class:`PluginBroken` and :class:`PluginDependencyMissing`.
+        """
+        entries = (entry for entry in self._discovery.entries(COMMANDS) if entry.name == name and not entry.denied)
+        return next((_import(entry, COMMANDS) for entry in entries), None)
+
     # ── plugins that cut across sources ──────────────────────────────────────────────────────────────
 
     def plugins(self) -> Mapping[str, object]:
@@ -228,7 +236,7 @@ def _load(entry: SourceEntry) -> type[DataSource]:
 
 
 def _import(entry: SourceEntry, group: str) -> Any:
-    kind = "source" if group == SOURCES else "plugin"
+    kind = {SOURCES: "source", COMMANDS: "command"}.get(group, "plugin")
     package = entry.value.partition(":")[0].partition(".")[0].strip()
     try:
         return metadata.EntryPoint(entry.name, entry.value, group).load()

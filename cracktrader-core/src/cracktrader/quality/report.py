@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from cracktrader.bars import Bars, Flag
+from cracktrader.errors import did_you_mean
 from cracktrader.times import isoformat
 
 if TYPE_CHECKING:
@@ -110,9 +110,8 @@ class QualityReport:
         try:
             return self.findings[check]
         except KeyError:
-            near = difflib.get_close_matches(check, self.findings, n=1)
             raise KeyError(
-                f"No finding of {check!r}.{f' Did you mean {near[0]!r}?' if near else ''}"
+                f"No finding of {check!r}.{did_you_mean(check, self.findings)}"
                 f" Checks that ran: {', '.join(self.findings) or 'none'}."
             ) from None
 

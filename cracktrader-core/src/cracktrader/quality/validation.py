@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, ValidationError, field_validator, model_validator
 
 from cracktrader.bars import Bars
-from cracktrader.errors import InvalidOption
+from cracktrader.errors import InvalidOption, did_you_mean
 
 __all__ = ["CHECKS", "Check", "CheckInfo", "CustomCheck", "Policy", "Severity", "Validation", "check"]
 
@@ -238,9 +237,8 @@ class Validation(BaseModel):
         """Raise :class:`InvalidOption` where a check is configured that is neither built in nor in ``known``."""
         for name in self.__pydantic_extra__ or {}:
             if name not in CHECKS and name not in known:
-                near = difflib.get_close_matches(name, [*CHECKS, *known], n=1)
                 raise InvalidOption(
-                    f"There is no check {name!r}.{f' Did you mean {near[0]!r}?' if near else ''}",
+                    f"There is no check {name!r}.{did_you_mean(name, [*CHECKS, *known])}",
                     hint=f"Checks: {', '.join([*CHECKS, *known])}.",
                 )
 

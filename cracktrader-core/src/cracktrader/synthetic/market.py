@@ -12,14 +12,13 @@ holds a digest of them.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
 from cracktrader.bars import Bars
-from cracktrader.errors import InvalidOption, UnknownSymbol
+from cracktrader.errors import InvalidOption, UnknownSymbol, did_you_mean
 from cracktrader.request import BarRequest
 from cracktrader.synthetic.candles import MINUTE_MS, Candles, aggregated, joined, make_minutes, value_of
 from cracktrader.synthetic.listing import LISTINGS, Listing, listing_of
@@ -158,8 +157,7 @@ class Market:
     def _listing(self, symbol: str) -> Listing:
         if symbol in self.listings:
             return self.listings[symbol]
-        near = difflib.get_close_matches(str(symbol), self.listings, n=1)
-        raise UnknownSymbol(f"{symbol!r} is not traded here.{f' Did you mean {near[0]!r}?' if near else ''}",
+        raise UnknownSymbol(f"{symbol!r} is not traded here.{did_you_mean(str(symbol), self.listings)}",
                             hint=f"There are: {', '.join(self.listings) or 'none'}.", symbol=symbol)  # fmt: skip
 
     def _minutes(self, item: Listing, first: int, stop: int) -> Candles:

@@ -10,7 +10,7 @@ from PyInstaller.utils.hooks import (  # type: ignore[import-untyped,import-not-
 
 datas = copy_metadata("cracktrader-core")
 hiddenimports = collect_submodules("cracktrader.plugins", filter=lambda name: not name.endswith("freezing"))
-for group in ("cracktrader.sources", "cracktrader.plugins"):
+for group in ("cracktrader.sources", "cracktrader.plugins", "cracktrader.commands"):
     found, modules = collect_entry_point(group)
     datas += found
     hiddenimports += modules

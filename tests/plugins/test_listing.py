@@ -242,7 +242,8 @@ def test_the_hook_for_frozen_apps_ships_all_groups_and_the_cores_own_metadata(si
     assert said.strip() == (
         "hook-cracktrader ['cracktrader-core', 'cracktrader.sources', 'files of module of cracktrader',"
         " 'cracktrader.plugins', 'files of module of cracktrader', 'cracktrader.commands', 'files of module of cracktrader']"
-        " ['cracktrader.plugins', 'module of cracktrader.sources', 'module of cracktrader.plugins', 'module of cracktrader.commands']"
+        " ['cracktrader.plugins', 'module of cracktrader.sources', 'module of cracktrader.plugins',"
+        " 'module of cracktrader.commands']"
     )
 
 

@@ -23,6 +23,9 @@ DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "duckdb": "duckdb_engine
 ALL = ("sqlite", "duckdb", "postgresql", "mysql")
 
 
+_ENGINES: dict[str, Any] = {}
+
+
 class Store:
     """A database of a kind, and the tables that a test makes in it, which go with the test."""
 
@@ -38,8 +41,14 @@ class Store:
             self.url = f"{kind}:///{folder / f'market.{kind}'}"
         url = sa.make_url(self.url)
         driver = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}.get(kind, url.drivername)
-        self.engine = sa.create_engine(url.set(drivername=driver), poolclass=sa.pool.NullPool)
+        #: Of servers kept open for all tests, because to connect takes longer than most of them.
+        self.engine = _ENGINES.get(kind) or sa.create_engine(
+            url.set(drivername=driver), poolclass=sa.pool.QueuePool if kind in VARIABLES else sa.pool.NullPool
+        )
+        if kind in VARIABLES:
+            _ENGINES[kind] = self.engine
         self.made: list[tuple[str, str | None]] = []
+        self.sources: dict[str, ct.Source] = {}
 
     def quote(self, name: str) -> str:
         """An identifier as it is, whatever stands in it."""
@@ -76,16 +85,22 @@ class Store:
 
     def drop(self) -> None:
         quote = self.quote
+        for source in self.sources.values():
+            source.close()
         for name, schema in self.made:
             with self.engine.begin() as connection:
                 if self.kind == "postgresql":  # whoever failed with a reader open must not stop all tests
                     connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
                 connection.exec_driver_sql(f"DROP TABLE IF EXISTS {f'{quote(schema)}.' if schema else ''}{quote(name)}")
-        self.engine.dispose()
 
     def load(self, **options: Any) -> ct.Bars:
-        """What a user gets."""
-        return ct.load("sql", **{"url": self.url, "symbol": "BTC/USDT", "timeframe": "1h", "validation": "off", **options})
+        """What a user gets; of the same options for the source, from the same source."""
+        asked = {"symbol": "BTC/USDT", "timeframe": "1h", "validation": "off"}
+        asked |= {name: options.pop(name) for name in (*asked, "start", "end", "limit") if name in options}
+        key = repr(sorted(options.items()))
+        if key not in self.sources:
+            self.sources[key] = ct.source("sql", **{"url": self.url, **options})
+        return ct.load(self.sources[key], **asked)
 
 
 def series(symbol: str = "BTC/USDT", rows: int = 96, seed: int = 1) -> ct.Bars:
@@ -129,6 +144,14 @@ def postgresql(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def mysql(tmp_path: Path) -> Iterator[Store]:
     yield from made("mysql", tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _closed_in_the_end() -> Iterator[None]:
+    yield
+    for engine in _ENGINES.values():
+        engine.dispose()
+    _ENGINES.clear()
 
 
 def made(kind: str, folder: Path) -> Iterator[Store]:

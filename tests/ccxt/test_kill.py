@@ -9,7 +9,9 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,17 @@ from cracktrader_ccxt.simulator import faults as F
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no SIGKILL and no fork")
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: what a process wrote outlives it there too, and there is time for more kills."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as made:
+        yield Path(made)
+
+
 def kept(root: Path, options: dict[str, Any]) -> tuple[Any, int, ct.Bars]:
     """What a catalog holds: coverage, rows and bars; every file is what the ledger says."""
     with ct.source("ccxt", **options) as source:
@@ -34,10 +47,10 @@ def kept(root: Path, options: dict[str, Any]) -> tuple[Any, int, ct.Bars]:
     return ledger.coverage, ledger.rows, series.read(ledger)
 
 
-def test_killed_at_random_moments_and_started_again(exchange: Simulator, options: dict[str, Any], tmp_path: Path) -> None:
+def test_killed_at_random_moments_and_started_again(exchange: Simulator, options: dict[str, Any], folder: Path) -> None:
     exchange.faults.add(F.Outage(start="2024-01-11", end="2024-01-13"))
     exchange.faults.add(F.Latency(path="*/klines", seconds=0.005))
-    clean = download(str(tmp_path / "clean"), options["config"])
+    clean = download(str(folder / "clean"), options["config"])
     assert clean.but(source="") == exchange.truth("BTC/USDT", "1m", REQUEST["start"], REQUEST["end"]).but(source="")
     chance, kills, begun = random.Random(), 0, 0
     command = [sys.executable, str(Path(__file__).parent / "downloader.py")]
@@ -45,7 +58,7 @@ def test_killed_at_random_moments_and_started_again(exchange: Simulator, options
         assert process.stdin is not None
         assert process.stdout is not None
         for number in range(3):
-            root = tmp_path / str(number)
+            root = folder / str(number)
             for _ in range(4):
                 exchange.requests.clear()
                 process.stdin.write(f"{root} {json.dumps(options['config'])}\n")
@@ -63,7 +76,7 @@ def test_killed_at_random_moments_and_started_again(exchange: Simulator, options
                 assert bars == clean[: len(bars)], "What is kept is not what the exchange sent."
                 begun += 0 < rows < len(clean)
             download(str(root), options["config"])
-            assert kept(root, options) == kept(tmp_path / "clean", options)
+            assert kept(root, options) == kept(folder / "clean", options)
         process.stdin.close()
         assert process.wait(10) == 0
     assert kills > 3

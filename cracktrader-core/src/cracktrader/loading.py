@@ -17,7 +17,7 @@ from cracktrader.request import BarRequest
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import TimeLike, isoformat, now_ms
 
-__all__ = ["fetch", "fetch_raw", "keep", "load", "source"]
+__all__ = ["divisor", "fetch", "fetch_raw", "keep", "load", "source"]
 
 Got = TypeVar("Got")
 
@@ -152,7 +152,7 @@ def _asked(opened: Source, request: BarRequest, target: Timeframe, ask: Callable
     try:
         return wanted, ask(wanted)
     except UnsupportedTimeframe as error:
-        if (shorter := _divisor(opened, request.timeframe)) is None:
+        if (shorter := divisor(opened, request.timeframe)) is None:
             raise
         parts = _parts_of(request.but(timeframe=shorter), target)
         try:
@@ -179,7 +179,7 @@ def _raw(
     return bars.but(provenance=_provenance(opened, bars)), opened.now()
 
 
-def _divisor(opened: Source, target: Timeframe) -> Timeframe | None:
+def divisor(opened: Source, target: Timeframe) -> Timeframe | None:
     """The longest timeframe that the source has of those that ``target`` is made of."""
     if not opened.offers("list_timeframes"):
         return None

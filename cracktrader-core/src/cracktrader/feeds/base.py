@@ -170,13 +170,20 @@ class Feed(bt.feed.DataBase, metaclass=MetaFeed):  # type: ignore[misc]
             super().preload()
 
     def _may_fill_at_once(self) -> bool:
-        cls = type(self)
         return (
-            cls.load is bt.feed.AbstractDataBase.load
-            and cls._load is Feed._load
+            type(self).load is bt.feed.AbstractDataBase.load
+            and not self._loads_by_itself()
             and not (self._filters or self._barstack or self._barstash or self._tzinput)
             and all(line.mode == line.UnBounded and not line.bindings and not len(line) for line in self.lines)
         )
+
+    def _loads_by_itself(self) -> bool:
+        """Whether a subclass has a way of its own to load bar by bar."""
+        return type(self)._load is not Feed._load
+
+    def haslivedata(self) -> bool:
+        """Whether a bar can be had without waiting; beside a live feed, backtrader asks."""
+        return len(self) < self.buflen() or self._next_row < len(self._dates)
 
     def _fill(self) -> None:
         first = int(np.searchsorted(self._dates, self.fromdate, side="left"))

@@ -32,6 +32,7 @@ def feed(
     limit: int | None = None,
     compression: int = 1,
     validation: Validation | str | None = None,
+    live: bool = False,
     registry: Registry | None = None,
     **options: Any,
 ) -> Feed:
@@ -49,10 +50,19 @@ def feed(
     go to the feed, all others to the source. ``tz`` is the zone in which backtrader shows times; the zone of
     naive times in a file is ``tzinput``.
 
+    With ``live=True`` the feed goes on where its history ends, on any source that can stream: each bar goes out once it has
+    closed. ``start``, or ``limit`` (500 unless said, 0 for none), say how much history there is, ``end`` where the feed ends.
+    Options of :class:`~cracktrader.live.LiveSettings` (``grace``, ``empty``, ``from_trades``, ``record``, …) may be given.
+
     Raises what :func:`cracktrader.load` raises, and :class:`NoData` where there are no bars.
     """
-    if _is_source(source):
-        own = _feed_options(source, options, registry)
+    if live:
+        from cracktrader.feeds.following import live_feed
+
+        return live_feed(source, symbol=symbol, timeframe=timeframe, start=start, end=end, limit=limit, compression=compression,
+                         validation=validation, registry=registry, options=options)  # fmt: skip
+    if is_source(source):
+        own = take_feed_options(source, options, registry)
         bars = load(
             source, symbol=symbol, timeframe=timeframe, start=start, end=end, limit=limit, compression=compression,
             validation=validation, registry=registry, **options,
@@ -70,11 +80,11 @@ def feed(
     return made
 
 
-def _is_source(source: Any) -> bool:
+def is_source(source: Any) -> bool:
     return isinstance(source, (str, Source, DataSource)) or (isinstance(source, type) and issubclass(source, DataSource))
 
 
-def _feed_options(source: Any, options: dict[str, Any], registry: Registry | None) -> dict[str, Any]:
+def take_feed_options(source: Any, options: dict[str, Any], registry: Registry | None) -> dict[str, Any]:
     """Take the options of the feed out of ``options``; what remains is the source's."""
     wanted = FEED_OPTIONS & set(options)
     if "tzinput" in wanted and isinstance(source, (str, type)):

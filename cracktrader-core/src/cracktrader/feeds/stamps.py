@@ -17,7 +17,7 @@ from cracktrader.bars import Bars
 from cracktrader.errors import InvalidOption
 from cracktrader.timeframe import Timeframe
 
-__all__ = ["Stamp", "backtrader_dates", "check_stamp", "to_backtrader_dates"]
+__all__ = ["Stamp", "backtrader_dates", "check_stamp", "stamped", "to_backtrader_dates"]
 
 #: Which moment of a bar backtrader is told: ``last``, its last millisecond, as exchanges give a candle's close
 #: time; ``close``, its end; ``open``, its opening, with which backtrader shows a bar before it has happened.
@@ -41,11 +41,11 @@ def backtrader_dates(bars: Bars, stamp: Stamp = "last") -> NDArray[np.float64]:
     dates = np.empty(len(bars))
     for start in range(0, len(bars), _BLOCK):  # temporary arrays that fit the cache cost nothing, large new ones a lot
         rows = slice(start, start + _BLOCK)
-        dates[rows] = to_backtrader_dates(_stamped(bars.time[rows], bars.timeframe, stamp))
+        dates[rows] = to_backtrader_dates(stamped(bars.time[rows], bars.timeframe, stamp))
     return dates
 
 
-def _stamped(time: NDArray[np.int64], timeframe: Timeframe, stamp: Stamp) -> NDArray[np.int64]:
+def stamped(time: NDArray[np.int64], timeframe: Timeframe, stamp: Stamp) -> NDArray[np.int64]:
     """Openings as the moments that backtrader is told; epoch milliseconds, shape (n,)."""
     if stamp == "open":
         return time

@@ -24,7 +24,7 @@ from cracktrader.live.clock import SourceClock, machine_ms
 from cracktrader.live.handover import Bell, Handover
 from cracktrader.live.hub import HUB, Job, in_thread
 from cracktrader.live.keeping import Keeper
-from cracktrader.live.line import CandleLine, Deliver, Ended, Fetch, Note, Restart, State, StateChange
+from cracktrader.live.line import CandleLine, Deliver, Ended, Fetch, Note, Output, Restart, State, StateChange
 from cracktrader.live.recording import Recorder, recorder
 from cracktrader.live.settings import Counts, LiveSettings
 from cracktrader.live.streams import backoff, events, is_final, streams_of
@@ -69,11 +69,12 @@ Item: TypeAlias = "Deliver | Said | Failed | Ended"
 
 
 class LiveLine:
-    """The closed bars of one symbol and timeframe as they come, from the one after ``last`` on.
+    """The closed bars of one symbol and timeframe as they come, from the one that opens at ``begin`` on.
 
-    :meth:`start` begins to follow, :meth:`stop` ends it and leaves nothing running. In between :attr:`items` hands over bars,
-    states and errors in order; read them with :meth:`take`. ``reached`` is the opening of the next bar that can come: it is known
-    that nothing before it will. Without ``last`` the line begins with the bar that forms now.
+    :meth:`start` begins to follow, :meth:`stop` ends it and leaves nothing running. In between :meth:`take` gives bars, states
+    and errors in order, and ``bell`` rings when there is something to take. Every bar that opens before ``frontier`` has been
+    handed over, and every one before ``reached`` has been taken. Without ``begin`` it is the bar that forms now, or that of
+    ``grid``, a longer timeframe. ``last`` is the bar before, whose close fills intervals without trades.
     """
 
     def __init__(
@@ -83,6 +84,8 @@ class LiveLine:
         timeframe: Timeframe,
         settings: LiveSettings,
         *,
+        begin: int | None = None,
+        grid: Timeframe | None = None,
         last: OHLCVCandle | None = None,
         until: int | None = None,
         fill: bool = True,
@@ -93,10 +96,11 @@ class LiveLine:
         self.source, self.symbol, self.frame, self.settings = source, symbol, timeframe, settings
         self.bell = bell or Bell()
         self.items: Handover[Item] = Handover(settings.queue, self.bell)
-        self.reached = timeframe.next(last.time) if last is not None else 0
+        self.reached = self.frontier = begin or 0
         self.state = State.DELAYED
         self.last: OHLCVCandle | None = None
         self.clock = SourceClock(pace=float(getattr(source.plugin, "pace", 1.0)))
+        self._begin_at, self._grid = begin, grid or timeframe
         self._before, self._until, self._fill, self._fill_limit = last, until, fill, fill_limit
         self._catalog = catalog
         self._hook = self._choose()
@@ -152,6 +156,11 @@ class LiveLine:
             self._starved = False
             self._job.call(self._tick)
         return item
+
+    @property
+    def bars_waiting(self) -> int:
+        """How many bars have been handed over, but not taken."""
+        return len(self._put)
 
     @property
     def forming(self) -> OHLCVCandle | None:
@@ -211,13 +220,13 @@ class LiveLine:
                 await asyncio.wait(self._fetching, timeout=_LAST_WRITE_SECONDS)
 
     def _begin(self) -> None:
-        now, last = self.clock.now(), self._before
-        cursor = self.frame.floor(now) if last is None else self.frame.next(last.time)
+        now = self.clock.now()
+        cursor = self._grid.floor(now) if self._begin_at is None else self._begin_at
         self._line = CandleLine(
-            self.frame, self.settings, cursor=cursor, now=now, last=last, until=self._until, fill=self._fill,
+            self.frame, self.settings, cursor=cursor, now=now, last=self._before, until=self._until, fill=self._fill,
             fill_limit=self._fill_limit, seed=self._random.getrandbits(32),
         )  # fmt: skip
-        self.reached = max(self.reached, cursor)
+        self.reached = self.frontier = cursor
         if self._hook == "stream_trades":
             self._build()
         if self._catalog is not None:
@@ -332,27 +341,33 @@ class LiveLine:
                 line.room = self.items.room
                 line.on_candle(candle, self.clock.now(), forms=False)
         for output in line.take():
-            match output:
-                case Deliver():
-                    self._deliver(output)
-                case Fetch():
-                    task = asyncio.get_running_loop().create_task(self._fetch(output))
-                    self._fetching.add(task)
-                    task.add_done_callback(self._fetching.discard)
-                case Restart(why):
-                    self._say(None, f"The stream is opened again: {why}.")
-                    if self._reading is not None:
-                        self._reading.cancel()
-                case StateChange(state, why):
-                    self._say(state, why)
-                case Note(text):
-                    self._say(None, text)
-                case Ended():
-                    self.items.put(output)
-                    if self._reading is not None:
-                        self._reading.cancel()
+            self._do(output)
+        if line.cursor != self.frontier:
+            self.frontier = line.cursor
+            self.bell.ring()  # also where nothing was handed over: others may have waited for that
         self._starved = line.room <= 0
         self._set_timer(line.wake_at, builder.wake_at if builder is not None else None)
+
+    def _do(self, output: Output) -> None:
+        match output:
+            case Deliver():
+                self._deliver(output)
+            case Fetch():
+                task = asyncio.get_running_loop().create_task(self._fetch(output))
+                self._fetching.add(task)
+                task.add_done_callback(self._fetching.discard)
+            case Restart(why):
+                self._say(None, f"The stream is opened again: {why}.")
+                if self._reading is not None:
+                    self._reading.cancel()
+            case StateChange(state, why):
+                self._say(state, why)
+            case Note(text):
+                self._say(None, text)
+            case Ended():
+                self.items.put(output)
+                if self._reading is not None:
+                    self._reading.cancel()
 
     def _set_timer(self, *times: int | None) -> None:
         wanted = min((time for time in times if time is not None), default=None)

@@ -24,7 +24,7 @@ from cracktrader.live.settings import Counts, LiveSettings
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import isoformat
 
-__all__ = ["CandleLine", "Deliver", "Ended", "Fetch", "Note", "Restart", "State", "StateChange", "is_sane"]
+__all__ = ["CandleLine", "Deliver", "Ended", "Fetch", "Note", "Output", "Restart", "State", "StateChange", "is_sane"]
 
 #: So many bars before the cursor are fetched again with it: whether they were revised is seen by the way.
 _OVERLAP: Final = 2
@@ -153,7 +153,7 @@ class CandleLine:
         self._absent: set[int] = set()
         self._doubted: dict[int, int] = {}
         self._given: OrderedDict[int, OHLCVCandle] = OrderedDict()
-        if last is not None and not last.flags & (Flag.REPAIRED | Flag.FILLED):
+        if last is not None and last.timeframe == timeframe and not last.flags & (Flag.REPAIRED | Flag.FILLED):
             self._given[last.time] = last
         # the stream
         self._up: int | None = None  # opened at

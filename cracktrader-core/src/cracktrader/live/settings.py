@@ -38,7 +38,11 @@ class LiveSettings(BaseModel):
     )
     silence: float = Field(default=30.0, gt=0, description="A stream that says nothing for so long is probed.")
     patience: float = Field(default=10.0, gt=0, description="So long after something broke, CONNBROKEN is told.")
-    align: float = Field(default=5.0, ge=0, description="How long a bar waits for those of other live feeds that end with it.")
+    align: float = Field(
+        default=5.0,
+        ge=0,
+        description="How long a bar waits for those of other live feeds that end with it, at most; by this machine's clock.",
+    )
     from_trades: bool | None = Field(
         default=None, description="Make the candles of trades. Unless said, where the source has no stream of candles."
     )

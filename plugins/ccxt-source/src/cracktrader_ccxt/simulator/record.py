@@ -11,7 +11,7 @@ from typing import Final
 __all__ = ["Asked", "Record"]
 
 #: Requests that are remembered; older ones are forgotten, but counted.
-_MOST: Final = 200_000
+_MOST: Final = 50_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,8 @@ class Streams:
             self._on_close, self._on_minute, self._on_trade, self._on_flush, self._on_release, self._on_disconnect,
         )  # fmt: skip
         self._lock = asyncio.Lock()
+        #: Whether there ever was a fault of streams: what was sent before has then to be remembered.
+        self._faulty = bool(faults.of(StreamFault))
         self._stir = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -214,6 +216,7 @@ class Streams:
     def changed(self) -> None:
         """The market or the faults have changed: the agenda is made anew."""
         self._ready.clear()
+        self._faulty = bool(self.faults.of(StreamFault)) or self._faulty
         self._agenda = [item for item in self._agenda if item[1] not in (_TRADE, _DISCONNECT)]
         heapq.heapify(self._agenda)
         for fault in self.faults.of(Disconnect):
@@ -378,6 +381,9 @@ class Streams:
 
     def _spoilt(self, key: tuple[bool, str], made: Channel, message: Message, now: int) -> Iterator[Message]:
         """What is sent instead of a message."""
+        if not self._faulty:
+            yield message
+            return
         if self._struck(kinds.Frozen, made.name, made.symbol):
             return
         if message.closes and self._struck(kinds.ClosingLost, made.name, made.symbol):

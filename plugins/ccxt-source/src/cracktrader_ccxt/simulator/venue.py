@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -22,6 +24,9 @@ Integers = NDArray[np.int64]
 
 MINUTE: Final = Timeframe("1m")
 MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+#: Trades that are kept, 40 bytes each.
+_MOST_ROWS: Final = 2_000_000
 #: A trade's id is the number of its minute since the epoch times this, plus its place in the minute.
 IDS: Final = 1000
 
@@ -75,6 +80,9 @@ class Venue:
         self.listings = self.market.listings
         self.steps = {symbol: _steps(item) for symbol, item in self.listings.items()}
         self.faults = faults
+        self._hours: OrderedDict[tuple[str, int], Trades] = OrderedDict()
+        self._rows = 0
+        self._lock = threading.Lock()
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -168,14 +176,31 @@ class Venue:
         return self.trades(symbol, minute, minute + MINUTE_MS, now)
 
     def _trades(self, symbol: str, first: int, stop: int) -> Trades:
+        """The trades in ``[first, stop)`` that nothing scripted has taken away."""
         if stop <= first:
             return _NO_TRADES
-        made, steps = self.market.trades(symbol, first, stop), self.steps[symbol]
-        ticks = np.rint(made.price * (10.0**steps.tick_digits / steps.tick_units)).astype(np.int64)
-        lots = np.rint(made.amount * (10.0**steps.lot_digits / steps.lot_units)).astype(np.int64)
-        found = Trades(made.time, ticks, lots, made.side.astype(np.int64), made.id)
-        kept = self._traded(symbol, made.time)
+        hours = range(first // HOUR_MS, (stop - 1) // HOUR_MS + 1)
+        made = _joined([self._hour(symbol, hour) for hour in hours])
+        found = made.at(slice(*np.searchsorted(made.time, (first, stop)).tolist()))
+        kept = self._traded(symbol, found.time)
         return found if kept.all() else found.at(kept)
+
+    def _hour(self, symbol: str, hour: int) -> Trades:
+        """The trades of an hour as the market made them; kept, since making a minute costs as much as making a week."""
+        with self._lock:
+            if (symbol, hour) in self._hours:
+                self._hours.move_to_end((symbol, hour))
+                return self._hours[symbol, hour]
+        raw, steps = self.market.trades(symbol, hour * HOUR_MS, (hour + 1) * HOUR_MS), self.steps[symbol]
+        ticks = np.rint(raw.price * (10.0**steps.tick_digits / steps.tick_units)).astype(np.int64)
+        lots = np.rint(raw.amount * (10.0**steps.lot_digits / steps.lot_units)).astype(np.int64)
+        made = Trades(raw.time, ticks, lots, raw.side.astype(np.int64), raw.id)
+        with self._lock:
+            self._hours[symbol, hour] = made
+            self._rows += len(made.time)
+            while self._rows > _MOST_ROWS and len(self._hours) > 1:
+                self._rows -= len(self._hours.popitem(last=False)[1].time)
+        return made
 
     def events(self, symbol: str, minute: int) -> list[Event]:
         """What happens on a stream of trades in a minute, in order: late trades come when they come."""

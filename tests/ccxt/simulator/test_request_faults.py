@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import requests
@@ -11,7 +12,7 @@ from simulated import HOUR, MAY, MINUTE, NOW, records
 
 import ccxt
 from cracktrader.errors import InvalidOption
-from cracktrader_ccxt.simulator import Simulator
+from cracktrader_ccxt.simulator import Simulator, faults
 from cracktrader_ccxt.simulator.faults import (
     BannedPlace,
     Delisted,
@@ -285,3 +286,12 @@ def test_a_server_that_is_down_refuses_and_comes_back(exchange) -> None:
         requests.get(exchange.url + "/api/v3/ping", timeout=1)
     exchange.come_up()
     assert requests.get(exchange.url + "/api/v3/ping", timeout=5).status_code == 200
+
+
+def test_every_fault_is_documented() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text(encoding="utf-8")
+    kinds = [kind for kind in vars(faults).values() if isinstance(kind, type) and issubclass(kind, faults.Fault)]
+    bases = {faults.Fault, faults.Happening, faults.RequestFault, faults.StreamFault}
+    missing = [kind.__name__ for kind in kinds if kind not in bases and f"`{kind.__name__}(" not in page]
+    assert missing == []
+    assert len(kinds) > 30

@@ -65,7 +65,7 @@ class SqlConfig(SourceConfig):
         " after they were checked; or always in the database, or never.",
     )
     fast: Literal["auto", "yes", "no"] = Field(
-        default="auto", description="Whether rows come as Arrow, where a driver can: if it pays, always or never."
+        default="auto", description="Whether rows come as Arrow, or packed: where it can be and pays, always or never."
     )
     chunk_size: int = Field(default=65_536, ge=1, le=10_000_000, description="How many rows are handed over at once.")
     connect_timeout: float = Field(default=10, gt=0, description="How many seconds a connection, or a lock in SQLite, may take.")

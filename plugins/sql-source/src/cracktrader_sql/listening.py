@@ -54,17 +54,20 @@ class Bell:
         import psycopg
         from psycopg import sql
 
+        news = True  # to be told of once, not every time
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(**_arguments(database), autocommit=True) as connection:
                     await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-                    self.listens = True
+                    self.listens = news = True
                     self._rung.set()  # for what was written before
                     async for _ in connection.notifies():
                         self._rung.set()
             except (psycopg.Error, OSError) as error:
                 said = str(error).replace(database.hidden or "\0", "**********")
-                _log.warning("%s: nobody listens on %r, asking every %g s: %s", database.label, channel, self._seconds, said)
+                if news:
+                    _log.warning("%s: nobody listens on %r, asking every %g s: %s", database.label, channel, self._seconds, said)
+                news = False
             finally:
                 self.listens = False
                 self._rung.set()

@@ -51,12 +51,20 @@ def test_a_ban_of_three_days_is_kept_and_one_of_a_century_is_not() -> None:
     assert one.stopped() <= 4 * 86_400
 
 
-def test_a_clock_that_was_put_back_blocks_nobody() -> None:
-    one = another("a.example")
-    one.turn(0.1)
+def test_a_clock_that_was_put_back_leaves_turns_and_stops_as_far_away_as_they_were() -> None:
+    another("a.example").turn(0.1)
     (path,) = cache_folder().glob("*.json")
-    path.write_text(json.dumps([time.time() + 7200, time.time() + 30 * 86_400]))
-    assert another("a.example").turn(0.1) == 0
+    ahead = time.time() + 7200
+    path.write_text(json.dumps([ahead + 3, ahead - 1, ahead]))
+    assert 2 < another("a.example").turn(0.1) <= 3
+    path.write_text(json.dumps([ahead, ahead + 50, ahead]))
+    assert 49 < another("a.example").stopped() <= 50
+
+
+def test_a_slow_exchange_is_asked_slowly() -> None:
+    one = another("a.example")
+    assert one.turn(1200) == 0
+    assert one.turn(1200) > 1199
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[1]", '{"a": 1}', "[null, null]"])

@@ -147,13 +147,14 @@ class Fetch(Load):
             yield from self._range(start, end)
 
     def _head(self, start: int, end: int, limit: int) -> Iterator[Columns]:
-        """The first ``limit`` rows from a start on, and perhaps some after them."""
+        """The first ``limit`` rows from a start on, and perhaps some after them; looked for in ever longer stretches."""
+        size = max(limit, self._pager.size)
         while limit > 0 and start < end:
-            stop = min(end, int(self._frame.opening(self._frame.ordinal(start) + max(limit, 2))))
+            stop = min(end, int(self._frame.opening(self._frame.ordinal(start) + size)))
             for columns in self._range(start, stop):
                 limit -= len(columns[0])
                 yield columns
-            start = stop
+            start, size = stop, size * 4
 
     def _range(self, start: int, end: int) -> Iterator[Columns]:
         """The rows of a range: window by window, some of them worked on ahead."""
@@ -289,6 +290,8 @@ class Fetch(Load):
     def _bars(self, columns: Columns) -> Bars:
         """The closed bars of a page."""
         closed = self._closed
+        if not self._desk.exchange.has.get("fetchTime"):  # what its answers say of the time may be known only now
+            closed = min(closed, int(self._frame.floor(self._desk.clock.now() - self._facts.grace)))
         times, *prices, volume = columns
         stop = int(np.searchsorted(times, closed))
         if stop < len(times):

@@ -18,8 +18,6 @@ from typing import ClassVar, Final
 
 __all__ = ["HostBudget", "cache_folder"]
 
-#: A turn further away than this was not meant: the clock was put back since it was noted.
-_FURTHEST_TURN: Final = 600.0
 #: No exchange bans for longer.
 _LONGEST_STOP: Final = 4 * 86_400.0
 #: Turns are this much further apart than the limit asks for: requests don't arrive as evenly as they leave.
@@ -63,7 +61,7 @@ class HostBudget:
     def stop(self, seconds: float) -> None:
         """Nobody on this machine asks within so many seconds: the host said so."""
         with self._lock, self._shared() as known:
-            known.until = max(known.until, time.time() + min(seconds, _LONGEST_STOP))
+            known.until = max(known.until, time.time() + seconds)
 
     def stopped(self) -> float:
         """For how many seconds nobody asks this host any more; 0 where it may be asked."""
@@ -71,11 +69,10 @@ class HostBudget:
         return max(0.0, known.until - time.time())
 
     def _merged(self, other: _Known) -> _Known:
-        """What this process and the machine know, without what can't have been meant."""
+        """What this process and the machine know, by the clock as it stands now."""
         now = time.time()
-        turns = [turn for turn in (self._own.turn, other.turn) if turn < now + _FURTHEST_TURN]
-        stops = [until for until in (self._own.until, other.until) if until < now + _LONGEST_STOP + 1]
-        return _Known(max(turns, default=0.0), max(stops, default=0.0))
+        own, other = self._own.by(now), other.by(now)
+        return _Known(max(own.turn, other.turn), max(own.until, other.until), now)
 
     @contextlib.contextmanager
     def _shared(self) -> Iterator[_Known]:
@@ -97,7 +94,7 @@ class HostBudget:
             if lock is not None:
                 with contextlib.suppress(OSError):
                     written = path.with_suffix(f".{os.getpid()}")
-                    written.write_text(json.dumps([known.turn, known.until]))
+                    written.write_text(json.dumps([known.turn, known.until, known.at]))
                     written.replace(path)
         finally:
             if lock is not None:
@@ -105,17 +102,22 @@ class HostBudget:
 
 
 class _Known:
-    """When the next turn is, and until when there is none, in epoch seconds."""
+    """When the next turn is, until when there is none, and when that was noted, in epoch seconds."""
 
-    __slots__ = ("turn", "until")
+    __slots__ = ("at", "turn", "until")
 
-    def __init__(self, turn: float = 0.0, until: float = 0.0) -> None:
-        self.turn, self.until = turn, until
+    def __init__(self, turn: float = 0.0, until: float = 0.0, at: float = 0.0) -> None:
+        self.turn, self.until, self.at = turn, until, at
+
+    def by(self, now: float) -> _Known:
+        """The same where the clock was put back since: as far away as it was then; and no stop for longer than there is one."""
+        back = min(0.0, now - self.at)
+        return _Known(self.turn + back, min(self.until + back, now + _LONGEST_STOP), now)
 
 
 def _read(path: Path) -> _Known:
     try:
-        turn, until = json.loads(path.read_text())
-        return _Known(float(turn), float(until))
+        turn, until, at = json.loads(path.read_text())
+        return _Known(float(turn), float(until), float(at))
     except (OSError, ValueError, TypeError):
         return _Known()

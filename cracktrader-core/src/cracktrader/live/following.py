@@ -117,7 +117,7 @@ class LiveLine:
         self._waits: deque[float] = deque(maxlen=1_000)
         self._put: deque[float] = deque()
         self._random = random.Random()  # noqa: S311  # to spread reconnects
-        self._starved = False
+        self._starved = self._was_live = False
         self._name = f"{source.name} {symbol or 'the only symbol'} {timeframe}"
 
     def _choose(self) -> str:
@@ -390,6 +390,7 @@ class LiveLine:
     def _say(self, state: State | None, text: str) -> None:
         if state is not None:
             self.state = state
+            self._was_live = self._was_live or state is State.LIVE
             logger.info("%s is %s: %s", self._name, state.value, text)
             self._note("state", state=state.value, why=text)
         else:
@@ -397,7 +398,7 @@ class LiveLine:
         self.items.put(Said(state, text))
 
     def _fail(self, error: Exception) -> None:
-        refused = self.state is State.DELAYED
+        refused = not self._was_live
         self.state = State.BROKEN
         logger.error("%s has failed: %s", self._name, error)
         self.items.put(Failed(error, refused))

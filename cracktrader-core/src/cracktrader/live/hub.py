@@ -95,7 +95,9 @@ class Hub:
             self._jobs.discard(job)
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(_cancel, job)
-        if within:
+        if within:  # nobody waits for itself: the thread ends when the job has
+            if job.task is not None:
+                job.task.add_done_callback(lambda _: self._leave())
             return
         with contextlib.suppress(BaseException):  # what the job raised was told where it happened
             job.done.result(PATIENCE)
@@ -109,6 +111,13 @@ class Hub:
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(PATIENCE)
+
+    def _leave(self) -> None:
+        """End from within."""
+        with self._lock:
+            if not self._jobs and self._loop is not None:
+                self._loop.stop()
+                self._loop = self._thread = None
 
     def shutdown(self) -> None:
         """Stop every job; when Python exits."""

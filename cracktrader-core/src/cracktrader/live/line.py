@@ -35,6 +35,8 @@ _KEPT: Final = 2_000
 _REMEMBERED: Final = 64
 #: A fetched bar with less volume than the stream had shown is old, and is asked for again, so often.
 _DISBELIEVED: Final = 5
+#: A stream that was opened so many milliseconds ago, and was not refused, counts as open though it has said nothing.
+_SETTLED: Final = 1_000
 #: Waiting between fetches, in milliseconds.
 _SOON: Final = 250
 _LATEST: Final = 30_000
@@ -514,7 +516,10 @@ class CandleLine:
             if since is not None:
                 self._wake(since + patience)
         if now < self._due(self.cursor):
-            if self._up is not None and self._down is None:
+            settled = self._there is not None or (self._up is not None and now >= self._up + _SETTLED)
+            if self._up is not None and not settled:
+                self._wake(self._up + _SETTLED)
+            if settled and self._up is not None and self._down is None:
                 self._change(State.LIVE, "Every bar that is over has gone out.")
         elif self.state is State.BROKEN and self._stuck is None:
             self._change(State.DELAYED, "Bars come again.")

@@ -127,6 +127,10 @@ def test_longer_bars_are_made_in_the_database_only_if_that_is_asked_for(reckoner
     assert there.provenance["read_as"] == "bars made in the database"
     assert there == here
     assert (there.flags > 0).sum() == 1  # of which an hour or two are missing
+    assert store.load(table=name, timeframe="4h", aggregate="database", limit=3) == here[-3:]
+    assert store.load(table=name, timeframe="4h", aggregate="database", start="2024-01-03", limit=3).time[0] == START + 48 * HOUR
+    with pytest.raises(ct.errors.UnsupportedTimeframe, match="holds bars of 1h, not of 1m"):
+        store.load(table=name, timeframe="1m", aggregate="database")
     store.run(f"UPDATE {name} SET high = 1 WHERE ts = {START + HOUR}")
     with pytest.raises(MalformedData, match="a row has a value that no trade or bar has"):
         store.load(table=name, timeframe="4h", aggregate="database")

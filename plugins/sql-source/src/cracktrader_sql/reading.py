@@ -102,10 +102,10 @@ def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generat
         notes = list(series.notes)
         if database.dialect.indexed:  # before the answer comes: some connections hold one at a time
             notes += advice(connection, series.relation, clock_time.monotonic() - begun)
-        if config.trades or (config.aggregate == "database" and frame not in (None, request.timeframe)):
-            where = _place(series, database, config, request, frame)
-            about = _about(series, "bars made in the database", notes)
+        if config.trades or (config.aggregate == "database" and frame is not None and _makes(frame, request.timeframe)):
+            where = _place(series, database, config, request)
             if not where:
+                about = _about(series, "bars made in the database", notes)
                 yield from aggregated(connection, database.dialect, asked, frame, about)
                 return
             notes.append(f"Bars were made here, not in the database: {where}.")
@@ -119,11 +119,13 @@ def _read(database: Database, config: SqlConfig, request: BarRequest) -> Generat
                 yield _bars(columns, series, request, _about(series, rows.how, notes))
 
 
-def _place(series: Series, database: Database, config: SqlConfig, request: BarRequest, frame: Timeframe | None) -> str:
+def _makes(part: Timeframe, whole: Timeframe) -> bool:
+    return part != whole and part.divides(whole)
+
+
+def _place(series: Series, database: Database, config: SqlConfig, request: BarRequest) -> str:
     """Why bars can't be put together in the database, empty where they can; raises where they must be."""
     why = obstacle(series, database.dialect, config, request.timeframe)
-    if frame is not None and not frame.divides(request.timeframe):
-        why = f"bars of {request.timeframe} are not made of whole bars of {frame}"
     if why and config.aggregate == "database":
         raise UnsupportedMode(f"Bars can't be made in the database: {why}.", hint="Leave out aggregate='database'.", source="sql")
     return why

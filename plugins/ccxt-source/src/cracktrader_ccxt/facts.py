@@ -32,6 +32,8 @@ class Facts:
     early: int = 1
     #: How many of the latest candles it keeps; None: all, as far as known.
     depth: int | None = None
+    #: Timeframes whose candles open elsewhere than on the calendar (weeks from Monday): they are made of shorter ones.
+    odd: tuple[str, ...] = ()
     #: Milliseconds after its end at which a candle is taken to be final.
     grace: int = 2_000
     #: What ``volume`` counts, by the kind of market: ``base``, ``quote`` or ``contracts``.
@@ -75,7 +77,7 @@ FACTS: Final[dict[str, Facts]] = {
                                                                                     "inverse": "contracts"}),
     "gemini": Facts("latest", volume={"spot": "base"}),
     "hyperliquid": Facts("window", {"spot": 5000, "linear": 5000}, depth=5000, volume={"spot": "base", "linear": "base"}),
-    "kraken": Facts("latest", {"spot": 720}, depth=720, trades="time", trades_limit=1000, trades_early=1000),
+    "kraken": Facts("latest", {"spot": 720}, depth=720, odd=("1w", "2w"), trades="time", trades_limit=1000, trades_early=1000),
     "kucoin": Facts("window", {"spot": 1500, "linear": 500, "inverse": 500}, volume={"spot": "base", "linear": "contracts",
                                                                                     "inverse": "contracts"}),
     "lbank": Facts(grace=60_000),

@@ -27,7 +27,7 @@ from cracktrader.times import isoformat
 from cracktrader_ccxt.candles import Candles, Columns, Page, page_of
 from cracktrader_ccxt.config import CcxtConfig
 from cracktrader_ccxt.desk import Desk
-from cracktrader_ccxt.facts import Answers, facts_of
+from cracktrader_ccxt.facts import FACTS, Answers, Facts, facts_of
 from cracktrader_ccxt.markets import kind_of
 from cracktrader_ccxt.pager import Pager, latest, windows
 from cracktrader_ccxt.patience import Patience
@@ -46,7 +46,7 @@ def timeframes_of(desk: Desk, odd: Mapping[str, set[str]] | None = None) -> dict
             known.setdefault(Timeframe(spelled), spelled)
         except CracktraderError:  # one that the core has no word for
             continue
-    for frame in (odd or {}).get(desk.name, ()):
+    for frame in {*FACTS.get(desk.name, Facts()).odd, *(odd or {}).get(desk.name, ())}:
         known.pop(Timeframe(frame), None)
     return known
 
@@ -127,7 +127,7 @@ class Fetch(Load):
         if size > 1:
             size -= min(self._early, size - 1)
         answers: Answers = "window" if self._facts.depth else self._facts.answers
-        self._pager = Pager(self._page, self._frame, answers, size, self._too_late)
+        self._pager = Pager(self._page, self._frame, answers, size, self._too_late, heard=self._facts.depth is not None)
         self._notes: list[str] = []
 
     def _chunks(self) -> Iterator[Bars]:
@@ -264,9 +264,10 @@ class Fetch(Load):
         guide = max((one for one in longer if one.shortest <= reach), key=lambda one: one.shortest, default=longer[0])
         before = int(guide.opening(guide.ordinal(first) - self._pager.size))
         traded = self._page(max(before, _EARLIEST), int(guide.floor(first)), candles=self._of(guide, self._known[guide]))
-        if not len(traded):
+        openings = traded.columns[0][guide.floor(traded.columns[0]) == traded.columns[0]]
+        if not len(openings):
             return  # the market is no older
-        opened = int(traded.columns[0][-1])
+        opened = int(openings[-1])
         closed = int(guide.next(opened))
         spans = [(opened, min(closed, opened + reach)), (max(opened, closed - reach), closed)]
         if not any(len(self._page(*span)) for span in dict.fromkeys(spans)):

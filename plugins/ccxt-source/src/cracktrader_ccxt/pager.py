@@ -40,7 +40,7 @@ class Pager:
     ``ask(start, end)`` gets the page of a range, of which the exchange may send only some. ``size`` is how many bars one request
     is for; it falls where pages turn out to hold fewer. ``answers`` is what :mod:`cracktrader_ccxt.facts` says of the exchange.
     ``too_late(page)`` is asked once about a page that begins so late that the exchange may not have heard ``start``: it
-    raises where there are older bars that the exchange does not give.
+    raises where there are older bars that the exchange does not give. ``heard`` says that it need not be asked.
     """
 
     def __init__(
@@ -50,13 +50,15 @@ class Pager:
         answers: Answers,
         size: int,
         too_late: Callable[[Page], None],
+        *,
+        heard: bool = False,
     ) -> None:
         self._ask, self._frame, self._too_late = ask, frame, too_late
         self.answers, self.size = answers, size
         self._lock = threading.Lock()
         self._empty: tuple[tuple[int, int], ...] = ()
         self._nothing_from: int | None = None
-        self._heard = False
+        self._heard = heard
 
     def window(self, span: tuple[int, int]) -> list[Columns]:
         """The rows of a range, oldest first, however many the exchange sends at once."""

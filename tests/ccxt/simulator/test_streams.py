@@ -6,11 +6,13 @@ import asyncio
 import json
 
 import aiohttp
+import numpy as np
 import pytest
 from simulated import MINUTE, NOW, records, until, with_pro
 
 import cracktrader as ct
 from cracktrader_ccxt.simulator import Simulator
+from cracktrader_ccxt.simulator.faults import Gap, Outage, Revision
 
 
 async def raw(exchange: Simulator, *streams: str, path: str = "/stream/ws/1"):
@@ -46,7 +48,7 @@ def candle(message: dict) -> tuple[float, ...]:
 def test_watched_candles_end_as_the_truth(exchange, symbol) -> None:
     async def watch(client):
         first = asyncio.ensure_future(client.watch_ohlcv(symbol, "1m"))
-        await until(lambda: exchange.requests.of("*/ws/*"))
+        await until(lambda: exchange.requests.of("*/ws/*", method="SUBSCRIBE"))
         for _ in range(6):
             await asyncio.to_thread(exchange.clock.advance, 30_000)
         await first
@@ -88,7 +90,7 @@ def test_watched_trades_are_those_of_rest(exchange, client) -> None:
 def test_the_watched_book_stays_that_of_rest(exchange, symbol) -> None:
     async def watch(client):
         first = asyncio.ensure_future(client.watch_order_book(symbol))
-        await until(lambda: exchange.requests.of("*/depth") or exchange.requests.of("*/ws/*"))
+        await until(lambda: exchange.requests.of("*/ws/*", method="SUBSCRIBE"))
         for _ in range(40):
             await asyncio.to_thread(exchange.clock.advance, 700)
             await asyncio.sleep(0.005)
@@ -217,3 +219,45 @@ def test_two_hundred_symbols_at_once() -> None:
         trades = [message for message in messages if message["e"] == "trade"]
         assert len({message["s"] for message in trades}) > 150
         assert sum(exchange.streams.sent.values()) == len(messages)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_closing_candle_is_what_was_known_then_whatever_happens(seed) -> None:
+    random = np.random.default_rng(seed)
+    opens = NOW - NOW % MINUTE
+
+    def moment() -> int:
+        return int(opens + random.integers(0, 60) * MINUTE)
+
+    async def run(exchange: Simulator) -> list[dict]:
+        names = [f"{name}@kline_{interval}" for name in ("btcusdt", "dogeusdt") for interval in ("1m", "5m", "1h")]
+        session, socket = await raw(exchange, *names)
+        async with session, socket:
+            while exchange.clock.now < NOW + 3_600_000:
+                await asyncio.to_thread(exchange.clock.advance, int(random.integers(1, 200_000)))
+            messages = []
+            while True:
+                try:
+                    messages.append(json.loads((await socket.receive(timeout=0.2)).data))
+                except TimeoutError:
+                    return messages
+
+    with Simulator(now=NOW, weight_limit=0, seed=seed, candles_every=5_000) as exchange:
+        for _ in range(4):
+            minute = moment()
+            exchange.faults.add(
+                Gap(symbol="BTC/USDT", start=moment(), end=moment()), Outage(start=minute, end=minute + 3 * MINUTE)
+            )
+            minute = moment()
+            exchange.faults.add(Revision(symbol="BTC/USDT", start=minute, end=minute + int(random.integers(0, 5)) * 45_000))
+        closed = [message for message in asyncio.run(run(exchange)) if message["k"]["x"]]
+        for message in closed:
+            symbol = {"BTCUSDT": "BTC/USDT", "DOGEUSDT": "DOGE/USDT"}[message["s"]]
+            frame, time = ct.Timeframe(message["k"]["i"]), message["k"]["t"]
+            (row,) = zip(*exchange.venue.candles(symbol, frame, time, frame.next(time), frame.next(time) - 1), strict=True)
+            steps = exchange.venue.steps[symbol]
+            prices = [float(message["k"][name]) * 10**steps.tick_digits / steps.tick_units for name in "ohlc"]
+            assert [round(price) for price in prices] == list(row[1:5])
+            assert round(float(message["k"]["v"]) * 10**steps.lot_digits / steps.lot_units) == row[5]
+            assert message["k"]["n"] == row[6]
+        assert len(closed) > 60

@@ -221,8 +221,12 @@ class Binance:
         query, now = question.query, question.now
         kind = question.path.rpartition("/")[2]
         if "symbol" in query:
-            return _json(self._ticker(kind, self.asked(query), now))
-        wanted = json.loads(query["symbols"]) if "symbols" in query else list(self.symbols)
+            symbol = self.asked(query)
+            return _json(self._ticker(kind, symbol, now) or self.writers[symbol].nothing())
+        try:
+            wanted = [str(name) for name in json.loads(query["symbols"])] if "symbols" in query else list(self.symbols)
+        except (ValueError, TypeError):
+            raise _refused(-1100, "Illegal characters found in parameter 'symbols'.") from None
         found = (self._ticker(kind, self.asked({"symbol": name}), now) for name in wanted)
         return _json([ticker for ticker in found if ticker])
 

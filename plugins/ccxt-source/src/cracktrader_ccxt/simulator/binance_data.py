@@ -53,6 +53,13 @@ class Writer:
         (bid, bid_lots), (ask, ask_lots) = book.bids[0].tolist(), book.asks[0].tolist()
         return self.price(bid), self.amount(bid_lots), self.price(ask), self.amount(ask_lots)
 
+    def nothing(self) -> dict[str, Any]:
+        """The statistics where nothing was traded."""
+        prices = ("priceChange", "weightedAvgPrice", "lastPrice", "openPrice", "highPrice", "lowPrice", "volume", "quoteVolume")
+        return {"symbol": self.name, "price": fixed(0), "priceChangePercent": "0.000", "count": 0} | dict.fromkeys(
+            prices, fixed(0)
+        )
+
     def day(self, day: Day, book: Book, now: int) -> dict[str, Any]:
         """The statistics of 24 hours."""
         change, mean = day.close - day.open, day.value / day.lots

@@ -103,6 +103,7 @@ class Simulator(Loopback):
         if self._recording is not None:
             self._recorder = Recorder(self._recording)
         self.streams = Streams(self.venue, self.clock, self.faults, self.requests, self._candles_every, self._recorder)
+        self.streams.changed()  # faults that were given from the start
         self._pump = asyncio.ensure_future(self.streams.run())
 
     async def end(self) -> None:

@@ -140,21 +140,23 @@ class Streams:
         except (ValueError, KeyError, TypeError, AttributeError):
             connection.put(json.dumps({"error": {"code": 2, "msg": "Invalid request"}, "id": None}))
             return
-        refusal = next((fault for name in names if (fault := self._struck(kinds.SubscribeRefused, name, None))), None)
-        self._note(connection.request, {"method": method, "params": ",".join(names)}, 400 if refusal else 200, refusal)
-        if method == "SUBSCRIBE" and refusal:
-            connection.put(json.dumps({"error": {"code": refusal.code, "msg": refusal.message}, "id": number}))
-            return
+        refusal = None
         if method == "SUBSCRIBE":
-            connection.put(json.dumps({"result": None, "id": number}))
+            refusal = next((fault for name in names if (fault := self._struck(kinds.SubscribeRefused, name, None))), None)
+        said: dict[str, Any] = {"result": None}
+        if method == "SUBSCRIBE" and refusal:
+            said = {"error": {"code": refusal.code, "msg": refusal.message}}
+        elif method == "SUBSCRIBE":
             await self._subscribe(connection, names)
         elif method == "UNSUBSCRIBE":
             self._unsubscribe(connection, names)
-            connection.put(json.dumps({"result": None, "id": number}))
         elif method == "LIST_SUBSCRIPTIONS":
-            connection.put(json.dumps({"result": sorted(connection.names), "id": number}))
+            said = {"result": sorted(connection.names)}
         else:
-            connection.put(json.dumps({"error": {"code": 2, "msg": f"Invalid request: unknown variant {method}"}, "id": number}))
+            said = {"error": {"code": 2, "msg": f"Invalid request: unknown variant {method}"}}
+        connection.put(json.dumps(said | {"id": number}))
+        status = 400 if "error" in said else 200
+        self._note(connection.request, {"method": method, "params": ",".join(names)}, status, refusal)
 
     async def _subscribe(self, connection: Connection, names: list[str]) -> None:
         """As the exchange does, a name that there is no stream for is taken, and nothing comes."""

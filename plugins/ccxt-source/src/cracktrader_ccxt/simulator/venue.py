@@ -112,16 +112,17 @@ class Venue:
         stop = min(stop, frame.next(now))
         if stop <= known and not self.held_back(symbol, first, stop, now):
             return self.settled(symbol, frame, first, stop)
-        base = self._base(symbol, frame, first, min(stop, MINUTE.floor(now + 1)))
+        whole = MINUTE.floor(now + 1)  # minutes before this are over
+        base = self._base(symbol, frame, first, min(stop, whole))
         parts = [base]
-        if MINUTE.floor(now) >= first and stop > known and (now + 1) % MINUTE_MS:
-            parts.append(_as_candles(self._minute(symbol, MINUTE.floor(now), now)))
+        if stop > whole:
+            parts.append(_as_candles(self.trades(symbol, max(first, whole), stop, now)))
         for fault in self.held_back(symbol, first, stop, now):
             minute = MINUTE.floor(fault.begins)
             outside = (base.time < minute) | (base.time >= minute + MINUTE_MS)
             if not outside.all():
                 base = base.at(outside)
-                parts.append(_as_candles(self._minute(symbol, minute, now)))
+                parts.append(_as_candles(self.trades(symbol, max(first, minute), min(stop, minute + MINUTE_MS), now)))
         parts[0] = base
         joined = Candles(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         return aggregated(joined.at(np.argsort(joined.time, kind="stable")), frame)
@@ -171,9 +172,6 @@ class Venue:
         minute = MINUTE.floor(fault.begins)
         made = self._trades(symbol, minute, minute + MINUTE_MS)
         return made.at(slice(max(1, len(made.time) - fault.trades), None))
-
-    def _minute(self, symbol: str, minute: int, now: int) -> Trades:
-        return self.trades(symbol, minute, minute + MINUTE_MS, now)
 
     def _trades(self, symbol: str, first: int, stop: int) -> Trades:
         """The trades in ``[first, stop)`` that nothing scripted has taken away."""

@@ -42,7 +42,7 @@ class Venue(ct.DataSource):
         self.opened = self.closed = self.given_back = 0
         self.refuses: dict[str, Exception] = {}
         self.began, self.ahead = now_ms(), 0
-        self._streams: list[tuple[asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = []
+        self._streams: list[tuple[str, asyncio.AbstractEventLoop, asyncio.Queue[Any]]] = []
 
     def clock(self) -> int:
         return int(self.began + self.ahead + (time.time() * 1000 - self.began) * self.pace)
@@ -50,11 +50,12 @@ class Venue(ct.DataSource):
     def sleep_until(self, moment: int) -> None:
         time.sleep(max(0.0, (moment - self.clock()) / self.pace / 1000))
 
-    def push(self, *things: Any) -> None:
-        """Send events, or raise exceptions, in every stream that is open."""
-        for loop, queue in list(self._streams):
+    def push(self, *things: Any, hook: str = "") -> None:
+        """Send events, or raise exceptions, in every stream that is open, or in those of one hook."""
+        for of_hook, loop, queue in list(self._streams):
             for thing in things:
-                loop.call_soon_threadsafe(queue.put_nowait, thing)
+                if not hook or of_hook == hook:
+                    loop.call_soon_threadsafe(queue.put_nowait, thing)
 
     def wait_for_streams(self, number: int = 1, seconds: float = 10.0) -> None:
         until = time.monotonic() + seconds
@@ -65,12 +66,12 @@ class Venue(ct.DataSource):
     async def _stream(self, hook: str) -> AsyncIterator[Any]:
         if hook in self.refuses:
             raise self.refuses[hook]
-        mine = (asyncio.get_running_loop(), asyncio.Queue())
+        mine = (hook, asyncio.get_running_loop(), asyncio.Queue())
         self._streams.append(mine)
         self.opened += 1
         try:
             while True:
-                thing = await mine[1].get()
+                thing = await mine[2].get()
                 if isinstance(thing, BaseException):
                     raise thing
                 yield thing

@@ -4,7 +4,9 @@ import asyncio
 import json
 import threading
 import time
+from datetime import UTC
 
+import backtrader as bt
 import pytest
 from httpmarket import HOUR, Said
 
@@ -187,3 +189,41 @@ def test_what_a_stream_can_not_be(server):
         HttpSource(url=server.url, stream={"url": server.url + "/{sybmol}"})
     with pytest.raises(InvalidOption, match="JMESPath"):
         HttpSource(url=server.url, stream={"records": "[["})
+
+
+# ── as a live feed ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_live_feed_of_a_polled_api_steps_through_history_into_what_closes(server):
+    def rows(asked):
+        now = int(time.time() * 1000)
+        first = int(asked.query["from"]) // 1000
+        last = min(int(asked.query.get("to") or now), now - 1) // 1000
+        return [[1000 * at, at % 7 + 1, 20, 0.5, at % 7 + 2, 5] for at in range(first, last + 1)]
+
+    class Watch(bt.Strategy):
+        def __init__(self):
+            self.said, self.bars = [], []
+
+        def notify_data(self, data, status, *args, **kwargs):
+            self.said.append(data._getstatusname(status))
+
+        def next(self):
+            opened = round(self.data.datetime.datetime().replace(tzinfo=UTC).timestamp())  # stamped a millisecond before its end
+            self.bars.append((opened, self.data.close[0]))
+            if self.said[-1] == "LIVE" and len(self) >= 8:
+                self.env.runstop()
+
+    url = server.on("/k", rows) + "?from={start}&to={end}"
+    feed = ct.feed(
+        "http", url=url, symbol="BTC/USDT", timeframe="1s", live=True, historical_limit=5, catalog=False, stream={"seconds": 0.2}
+    )
+    cerebro = ct.Cerebro(stdstats=False)
+    cerebro.adddata(feed)
+    cerebro.addstrategy(Watch)
+    (strategy,) = cerebro.run()
+    assert strategy.said[:2] == ["DELAYED", "LIVE"]
+    opened = [end - 1 for end, _ in strategy.bars]
+    assert opened == list(range(opened[0], opened[0] + len(opened)))
+    assert [close for _, close in strategy.bars] == [at % 7 + 2 for at in opened]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cracktrader")]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from cracktrader.bars import Bars
 from cracktrader.catalog import Catalog, Ledger, take_catalog
-from cracktrader.errors import InvalidOption, UnsupportedTimeframe
+from cracktrader.errors import InvalidOption, NotSupported, UnsupportedTimeframe
 from cracktrader.plugins.registry import Registry, default_registry
 from cracktrader.plugins.source import DataSource, Source
 from cracktrader.quality import Validation, validate
@@ -17,7 +17,7 @@ from cracktrader.request import BarRequest
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import TimeLike, isoformat, now_ms
 
-__all__ = ["divisor", "fetch", "fetch_raw", "keep", "load", "source"]
+__all__ = ["divisor", "fetch", "fetch_raw", "keep", "known_timeframes", "load", "source"]
 
 Got = TypeVar("Got")
 
@@ -179,12 +179,19 @@ def _raw(
     return bars.but(provenance=_provenance(opened, bars)), opened.now()
 
 
+def known_timeframes(opened: Source) -> list[Timeframe]:
+    """The timeframes that the source has; none where it can't say."""
+    if not opened.offers("list_timeframes"):
+        return []
+    try:
+        return [Timeframe(text) for text in opened.timeframes()]
+    except NotSupported:
+        return []
+
+
 def divisor(opened: Source, target: Timeframe) -> Timeframe | None:
     """The longest timeframe that the source has of those that ``target`` is made of."""
-    if not opened.offers("list_timeframes"):
-        return None
-    known = [Timeframe(text) for text in opened.timeframes()]
-    parts = (frame for frame in known if frame != target and frame.divides(target))
+    parts = (frame for frame in known_timeframes(opened) if frame != target and frame.divides(target))
     return max(parts, key=attrgetter("shortest"), default=None)
 
 

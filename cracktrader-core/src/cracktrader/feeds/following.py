@@ -10,7 +10,7 @@ from cracktrader.errors import InvalidOption, InvalidTimeframe
 from cracktrader.feeds.live import LiveFeed
 from cracktrader.feeds.making import is_source, take_feed_options
 from cracktrader.live.settings import LiveSettings
-from cracktrader.loading import divisor, load
+from cracktrader.loading import divisor, known_timeframes, load
 from cracktrader.plugins.registry import Registry, default_registry
 from cracktrader.plugins.source import DataSource, Source, option_names
 from cracktrader.quality import Validation
@@ -101,9 +101,9 @@ def _made(
 
 def _parts(opened: Source, timeframe: Timeframe, settings: LiveSettings) -> Timeframe:
     """What to follow: the timeframe itself, or one that it is made of where candles of it aren't streamed."""
-    if settings.from_trades or not opened.offers("list_timeframes") or not opened.offers("stream_candles"):
+    if settings.from_trades or not opened.offers("stream_candles"):
         return timeframe
-    known = [Timeframe(text) for text in opened.timeframes()]
+    known = known_timeframes(opened)
     if not known or timeframe in known or opened.offers("stream_trades"):
         return timeframe
     return divisor(opened, timeframe) or timeframe

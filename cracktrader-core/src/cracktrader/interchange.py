@@ -23,10 +23,8 @@ from numpy.typing import NDArray
 
 from cracktrader.bars import PRICES, Bars
 from cracktrader.columns import (
-    TIME_NAMES,
     arrow_to_ms,
     find_columns,
-    find_names,
     floats,
     is_frame,
     named_once,
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["TIME_NAMES", "atomic_path", "find_columns", "find_names", "from_parquet", "from_records", "iter_bars", "to_arrow",
+__all__ = ["atomic_path", "from_parquet", "from_records", "iter_bars", "to_arrow",
            "to_bars", "to_csv", "to_pandas", "to_parquet", "to_sql"]  # fmt: skip
 
 _METADATA_KEY: Final = b"cracktrader"

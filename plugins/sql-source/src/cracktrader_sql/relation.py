@@ -11,8 +11,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from cracktrader.bars import PRICES
+from cracktrader.columns import TIME_NAMES, find_columns, find_names
 from cracktrader.errors import InvalidOption, MalformedData, NotSupported, SourceNotFound
-from cracktrader.interchange import TIME_NAMES, find_columns, find_names
 from cracktrader.request import BarRequest
 from cracktrader.times import isoformat
 from cracktrader_sql.config import SqlConfig

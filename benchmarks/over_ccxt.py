@@ -58,6 +58,12 @@ def ccxt(rows: int) -> Iterator[Result]:
             (again,) = side_by_side(lambda: ours(end, **kept))
             yield Result("ccxt", f"the same out of the catalog: {again:.3f} s; share of the download", again / quick, "<= 0.02",
                          again / quick <= 0.02)  # fmt: skip
+            pages = min(rows // _PAGE, 300)
+            throttled = {**config, "enableRateLimit": True}  # a request for candles has its turn every 20 ms
+            (taken,) = side_by_side(lambda: ours(_START + pages * _PAGE * _STEP, config=throttled), runs=1, warm=False)
+            allowed = pages * plain.rateLimit * 0.4 / 1000
+            yield Result("ccxt", f"{pages} pages with the limit kept: {taken:.2f} s; it allows them in {allowed:.2f} s; ratio",
+                         taken / allowed, "1 to 1.1", 1 <= taken / allowed <= 1.1)  # fmt: skip
             ask("latency")
             part = _START + min(rows, 60 * _PAGE) * _STEP
             many, slow = side_by_side(lambda: ours(part, concurrency=8), lambda: loop(part), runs=3, warm=False)

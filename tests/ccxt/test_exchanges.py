@@ -12,9 +12,11 @@ import pytest
 
 import ccxt
 import cracktrader as ct
-from cracktrader.errors import InvalidOption
+from cracktrader.errors import InvalidOption, NotSupported
+from cracktrader_ccxt.candles import columns_of, parse_klines
 from cracktrader_ccxt.facts import FACTS, facts_of
 from cracktrader_ccxt.listing import exchange_ids
+from cracktrader_ccxt.simulator import Simulator
 from cracktrader_ccxt.source import CcxtSource
 from cracktrader_ccxt.tuned import tuned
 
@@ -91,8 +93,6 @@ def test_importing_the_plugin_imports_no_ccxt() -> None:
 def test_both_ways_of_reading_candles_give_the_same_bits() -> None:
     import random
 
-    from cracktrader_ccxt.candles import columns_of, parse_klines
-
     rng, exchange = random.Random(4), ccxt.binance()
     texts = ["0.00000001", "123456789.12345678", "1e-7", "0.1", "70000", "3.3333333333333335", "99999999999.99999999"]
     rows = [[1_700_000_000_000 + 60_000 * row, *(rng.choice([f"{rng.uniform(0, 9e4):.8f}", *texts]) for _ in range(11))]
@@ -100,5 +100,44 @@ def test_both_ways_of_reading_candles_give_the_same_bits() -> None:
     for inverse in (False, True):
         market = {"inverse": inverse, "symbol": "BTC/USDT"}
         by_ccxt = columns_of(exchange.parse_ohlcvs(rows, market, "1m"))
-        ours = parse_klines(json.dumps(rows), market)
+        ours = parse_klines(json.dumps(rows, separators=(",", ":")), market)
         assert [column.tobytes() for column in ours] == [column.tobytes() for column in by_ccxt]
+        assert [column.dtype for column in ours] == [column.dtype for column in by_ccxt]
+
+
+NOT_KLINES = (
+    '[[1, "2", "3"], [4, "5", "6"]]', '[[1,"2"]]', "[[1,[2]]]", "[[]]", "[[1,2,3,4,5,6,7,8,9,10,11,12],[1,2,3",
+    '[[1,"","1","1","1","1",1,"","","","",""]]', '[[1,null,"1","1","1","1",1,"1",1,"1","1","0"]]',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NOT_KLINES)
+def test_what_the_quick_way_can_not_read_is_left_to_ccxt(body: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - Arrow's own
+        parse_klines(body, {"inverse": False})
+
+
+def test_the_sandbox_is_another_host_and_another_series(no_network: None) -> None:
+    with ct.source("ccxt", exchange="binance", sandbox=True) as source:
+        assert "testnet" in source.plugin.desk.exchange.host_of("public")
+        assert dict(source.identity) == {"exchange": "binance", "sandbox": True}
+    with pytest.raises(NotSupported, match="kraken has no sandbox"):
+        ct.source("ccxt", exchange="kraken", sandbox=True).plugin.desk  # noqa: B018
+
+
+def test_a_config_that_ccxt_can_not_use_is_refused(no_network: None) -> None:
+    with pytest.raises(InvalidOption, match="can't make binance of this config"):
+        ct.source("ccxt", exchange="binance", config={"urls": 5, "options": 7}).plugin.desk  # noqa: B018
+
+
+def test_requests_go_through_the_proxy_of_a_config(exchange: Simulator, options: dict[str, Any]) -> None:
+    elsewhere = json.loads(json.dumps(options["config"]).replace(exchange.url, "http://exchange.invalid"))
+    config = elsewhere | {"httpProxy": exchange.url}
+    bars = ct.load("ccxt", exchange="binance", config=config, symbol="BTC/USDT", timeframe="1h", limit=10, catalog=False)
+    assert len(bars) == 10
+    assert {asked.headers["Host"] for asked in exchange.requests} == {"exchange.invalid"}
+
+
+def test_mark_prices_are_another_series(options: dict[str, Any]) -> None:
+    source = ct.source("ccxt", **options, venue="x", params={"price": "mark"})
+    assert dict(source.identity) == {"exchange": "binance", "venue": "x", "params": {"price": "mark"}}

@@ -231,7 +231,7 @@ def _made(config: CcxtConfig, secrets: Secrets) -> Any:
 
         try:
             exchange.set_sandbox_mode(True)
-        except ccxt.BaseError as error:
+        except (ccxt.BaseError, TypeError) as error:  # the latter where it knows no addresses of one
             raise NotSupported(
                 f"{config.exchange} has no sandbox that ccxt knows: {secrets.hide(str(error))}.",
                 hint="`cracktrader sources ccxt --exchanges` says which exchanges have one.",

@@ -208,7 +208,7 @@ class World:
             self._tell(lambda line: line.on_time(self.clock.now()))
 
     def _measure(self) -> None:
-        asked, rtt = self.clock._machine(), self.random.uniform(2, 300)
+        asked, rtt = self.clock._machine(), self.random.choice((50, 300, 6_000)) * self.random.random() + 2
         there = self.time + self.random.uniform(0, rtt)
         self.at(self.time + rtt, lambda: self.clock.measured(asked, there, self.clock._machine()))
 

@@ -22,8 +22,9 @@ def machine_ms() -> float:
 class SourceClock:
     """A source's time, in epoch milliseconds, from measurements of how far it is from the machine's.
 
-    It never runs backwards, and is never behind what the source has shown: a candle or trade of 12:00 proves that it is
-    12:00 there. ``pace`` is how fast its time passes; 1 but for replays.
+    It is the earliest that the measurements allow, so that nothing counts as over before it is: a question that took a second
+    leaves half a second of doubt. It never runs backwards, and is never behind what the source has shown: a candle or trade of
+    12:00 proves that it is 12:00 there. ``pace`` is how fast its time passes; 1 but for replays.
     """
 
     def __init__(self, machine: Callable[[], float] = machine_ms, *, pace: float = 1.0) -> None:
@@ -37,10 +38,15 @@ class SourceClock:
     @property
     def offset(self) -> float:
         """How far the source's clock is ahead of the machine's, in milliseconds."""
-        return self._at(self._machine()) - self._machine()
+        machine = self._machine()
+        return self._at(machine) - machine
 
     def _at(self, machine: float) -> float:
         return self._time + (machine - self._anchor) * self.pace
+
+    def _doubt_at(self, machine: float) -> float:
+        """How far off the last measurement may be by now, in milliseconds of the machine; none without a measurement."""
+        return self._doubt + (machine - self._anchor) / 1000 * _DRIFT if self._doubt < float("inf") else 0.0
 
     def measured(self, asked: float, answer: float, came: float) -> None:
         """The source said ``answer`` to a question that was asked and answered at these times of the machine.
@@ -49,10 +55,9 @@ class SourceClock:
         than the last one, which ages, is not taken.
         """
         doubt = (came - asked) / 2
-        aged = self._doubt + (came - self._anchor) / 1000 * _DRIFT
         if self._doubt == float("inf"):
             self._shown = -float("inf")  # what was told before was this machine's own time
-        if doubt <= aged:
+        if self._doubt == float("inf") or doubt <= self._doubt_at(came):
             self._anchor, self._time, self._doubt = (asked + came) / 2, answer, doubt
 
     def shown(self, time: float) -> None:
@@ -62,7 +67,8 @@ class SourceClock:
 
     def now(self) -> int:
         """The time there."""
-        self._shown = max(self._shown, self._at(self._machine()))
+        machine = self._machine()
+        self._shown = max(self._shown, self._at(machine) - self._doubt_at(machine) * self.pace)
         return int(self._shown)
 
     def seconds_until(self, time: int) -> float:

@@ -198,10 +198,10 @@ class LiveLine:
         settings = self.settings
         if settings.record is not None:
             self._recorder = recorder(settings.record)
-            self._recorder.note("line", self.clock, source=self.source.name, symbol=self.symbol, timeframe=str(self.frame))
         helpers = []
         try:
             await self._ask_the_time(_CLOCK_SAMPLES)
+            self._note("line", source=self.source.name, symbol=self.symbol, timeframe=str(self.frame))
             self._begin()
             helpers = [asyncio.create_task(self._keep_the_time()), asyncio.create_task(self._keep_the_bars())]
             self._tick()
@@ -246,6 +246,7 @@ class LiveLine:
         attempt = 0
         while not line.finished:
             self._note("up")
+            self._take_built(self.clock.now())
             line.on_up(self.clock.now())
             self._act()
             messages = line.counts.messages
@@ -269,6 +270,7 @@ class LiveLine:
             why = error.message if isinstance(error, CracktraderError) else "it ended."
             attempt = 0 if line.counts.messages > messages else attempt + 1
             self._note("down", why=why)
+            self._take_built(self.clock.now())
             line.on_down(why, self.clock.now())
             self._act()
             await asyncio.sleep(backoff(attempt, self._random.random()))
@@ -319,6 +321,7 @@ class LiveLine:
             builder.on_up(now)
         builder.on_trade(trade, now)
         self._checked_line.on_trade(now)
+        self._take_built(now)
         self._act()
 
     # ── doing what the line says ─────────────────────────────────────────────────────────────────────
@@ -328,18 +331,21 @@ class LiveLine:
         if self._line is None or self._line.finished:
             return
         now = self.clock.now()
-        if self._builder is not None:
-            self._builder.on_time(now)
+        self._take_built(now)  # first: the line would do without what is ready
         self._line.room = self.items.room
         self._line.on_time(now)
         self._act()
 
+    def _take_built(self, now: int) -> None:
+        """Tell the line what the builder has ready."""
+        if self._builder is not None:
+            self._builder.on_time(now)
+            for candle in self._builder.take():
+                self._checked_line.room = self.items.room
+                self._checked_line.on_candle(candle, now, forms=False)
+
     def _act(self) -> None:
         line, builder = self._checked_line, self._builder
-        if builder is not None:
-            for candle in builder.take():
-                line.room = self.items.room
-                line.on_candle(candle, self.clock.now(), forms=False)
         for output in line.take():
             self._do(output)
         if line.cursor != self.frontier:
@@ -420,6 +426,7 @@ class LiveLine:
             self._keeper = None  # what goes out from now on is not known to be all there is
             if self._builder is not None:
                 self._builder.trust = True
+            self._take_built(self.clock.now())
             line.on_unfetchable(self.clock.now())
         except Exception as error:
             if is_final(error):
@@ -434,6 +441,7 @@ class LiveLine:
         else:
             self._note("bars", start=fetch.start, end=fetch.end, timeframe=str(self.frame), symbol=self.symbol,
                        rows=bars.to_records())  # fmt: skip
+            self._take_built(self.clock.now())
             line.room = self.items.room
             line.on_fetched(fetch, list(bars), self.clock.now())
         self._act()

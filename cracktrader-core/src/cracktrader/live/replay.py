@@ -70,6 +70,7 @@ class ReplaySource(DataSource):
         self._events: list[tuple[float, str, str, Any]] = []  # of a recording: when, kind, symbol, what
         self._rows: dict[tuple[str, str], dict[int, tuple[Any, ...]]] = {}
         self._read = False
+        self._first = 0.0
 
     @property
     def pace(self) -> float:
@@ -83,8 +84,8 @@ class ReplaySource(DataSource):
         return int(self._now())
 
     def _now(self) -> float:
+        self._prepare()
         with self._lock:
-            self._prepare()
             if self._began is None:
                 self._began = machine_ms()
             return self._begin + (machine_ms() - self._began) * self.config.speed
@@ -98,7 +99,7 @@ class ReplaySource(DataSource):
         if config.begin is not None:
             return parse_time(config.begin)
         firsts = [int(bars.time[0]) for bars in config.bars if len(bars)] + [trade.time for trade in config.trades[:1]]
-        return min([*firsts, *(event[0] for event in self._events[:1])], default=0)
+        return min(firsts, default=self._first)
 
     # ── history ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -111,17 +112,16 @@ class ReplaySource(DataSource):
 
     @hookimpl
     def list_symbols(self) -> Sequence[str]:
-        self._now()
+        self._prepare()
         played = [bars.symbol for bars in self.config.bars] + [trade.symbol for trade in self.config.trades]
         return list(dict.fromkeys([*played, *(symbol for symbol, _ in self._rows), *(event[2] for event in self._events)]))
 
     @hookimpl
     def list_timeframes(self) -> Sequence[str]:
-        self._now()
+        self._prepare()
         return list(dict.fromkeys([*(str(bars.timeframe) for bars in self.config.bars), *(frame for _, frame in self._rows)]))
 
     def _series(self, symbol: str, timeframe: str) -> Bars:
-        self._now()
         symbol, frame = self._symbol(symbol), Timeframe(timeframe)
         for bars in self.config.bars:
             if (bars.symbol, bars.timeframe) == (symbol, frame):
@@ -211,12 +211,16 @@ class ReplaySource(DataSource):
 
     def _prepare(self) -> None:
         """Read the recording, once."""
-        if self._read or self.config.recording is None:
-            return
-        self._read = True
+        with self._lock:
+            if not self._read and self.config.recording is not None:
+                self._read_recording(self.config.recording)
+            self._read = True
+
+    def _read_recording(self, path: Path) -> None:
         symbol = timeframe = ""
-        for line in read_recording(self.config.recording):
+        for line in read_recording(path):
             kind, there = line["kind"], float(line["there"])
+            self._first = self._first or there
             if kind == "line":
                 symbol, timeframe = line["symbol"], line["timeframe"]
             elif kind == "bars":

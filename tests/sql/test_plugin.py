@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cracktrader as ct
-from cracktrader.errors import InvalidOption, PluginDependencyMissing, SourceNotFound
+from cracktrader.errors import InvalidOption, PluginDependencyMissing, SourceNotFound, UnknownSymbol
 
 from .conftest import TYPES, Store, records, sa, series
 
@@ -91,6 +91,19 @@ def test_a_view_is_read_like_a_table(store: Store) -> None:
         assert store.load(table=f"{name}_v") == series()[series().volume > 10]
     finally:
         store.run(f"DROP VIEW {name}_v")
+
+
+def test_the_first_and_last_time_are_told_without_reading(store: Store) -> None:
+    name = store.create(TYPES, records(series(), series("ETH/USDT", seed=2)[5:9]))
+    with ct.source("sql", url=store.url, table=name) as source:
+        bars = series()
+        assert source.plugin.span("BTC/USDT", "1h") == (bars.time[0], bars.time[-1])
+        assert source.plugin.span("ETH/USDT") == (bars.time[5], bars.time[8])
+        with pytest.raises(UnknownSymbol, match="XRP"):
+            source.plugin.span("XRP/USDT")
+    empty = store.create({column: kind for column, kind in TYPES.items() if column != "symbol"})
+    with ct.source("sql", url=store.url, table=empty) as source:
+        assert source.plugin.span() is None
 
 
 def test_columns_of_any_name_are_mapped_and_numbers_come_along(store: Store) -> None:

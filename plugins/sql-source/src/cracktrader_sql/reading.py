@@ -25,7 +25,7 @@ from cracktrader_sql.series import Series, find_series, frames_in, symbols_in, t
 from cracktrader_sql.trades import bars_of_rows
 from cracktrader_sql.tuning import advice
 
-__all__ = ["read_bars", "read_symbols", "read_timeframes"]
+__all__ = ["read_bars", "read_span", "read_symbols", "read_timeframes"]
 
 #: How long to wait before another try, in seconds. What failed only after a while has waited already.
 _PAUSES: Final = (0.1, 0.4)
@@ -69,6 +69,13 @@ def read_symbols(database: Database, config: SqlConfig) -> list[str]:
         if not relation.has("symbol"):
             raise NotSupported(f"{relation.name} has no column of symbols.", hint="It is one series: name it with symbol='…'.")
         return symbols_in(connection, relation, database.dialect, config)
+
+
+def read_span(database: Database, config: SqlConfig, request: BarRequest) -> tuple[int, int] | None:
+    """The first and the last time of the series of a request, in milliseconds; None where it has no rows."""
+    with database.reading() as connection:
+        series = find_series(connection, database.dialect, config, request)
+        return None if series is None else series.span
 
 
 def read_timeframes(database: Database, config: SqlConfig) -> list[str]:
@@ -164,8 +171,7 @@ def _expected(series: Series, request: BarRequest) -> int | None:
     """About how many rows will come; None where nobody knows."""
     if request.timeframe.step is None or not series.relation.has("close"):
         return None
-    column = series.relation.columns["time"]
-    first, last = series.clock.to_ms([series.first[column], series.last[column]]).tolist()
+    first, last = series.span
     start, end = max(first, request.start or first), min(last + request.timeframe.step, request.end or last)
     rows: int = max(0, (end - start) // request.timeframe.step)
     return rows if request.limit is None else min(rows, request.limit)

@@ -45,6 +45,13 @@ class Series:
         return isinstance(self.first[column], str) or isinstance(self.last[column], str)
 
     @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last time, in milliseconds."""
+        time = self.relation.columns["time"]
+        first, last = self.clock.to_ms([self.first[time], self.last[time]]).tolist()
+        return first, last
+
+    @property
     def is_of_trades(self) -> bool:
         """Whether the rows are trades, not bars."""
         return self.relation.has("price") and not self.relation.has("close")

@@ -61,6 +61,16 @@ class SqlSource(DataSource):
 
         return read_symbols(self.database, self.config)
 
+    def span(self, symbol: str = "", timeframe: str = "1d") -> tuple[int, int] | None:
+        """The first and the last time of a series, epoch milliseconds UTC as the table has them; None where it has no rows.
+
+        Of trades, and in a table without a column of timeframes, the timeframe doesn't matter. Raises what reading does.
+        """
+        from cracktrader.request import BarRequest
+        from cracktrader_sql.reading import read_span
+
+        return read_span(self.database, self.config, BarRequest(symbol, timeframe))
+
     @hookimpl
     def list_timeframes(self) -> Sequence[str]:
         from cracktrader_sql.reading import read_timeframes

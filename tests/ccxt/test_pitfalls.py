@@ -441,7 +441,10 @@ def span_of(exchange: Simulator) -> float:
     return at[-1] - at[0]
 
 
-def test_17_threads_and_sources_share_the_limit(exchange: Simulator) -> None:
+def test_17_threads_and_sources_share_the_limit(load: Load, exchange: Simulator) -> None:
+    for symbol in ("BTC/USDT", "ETH/USDT"):
+        load(symbol=symbol, **JANUARY)  # so that the exchange has its candles ready
+    exchange.requests.clear()
     config = exchange.config("binance")
     usual = {"exchange": "binance", "config": config, "timeframe": "1h", "catalog": False, "batch_size": 30, "concurrency": 8}
     with ThreadPoolExecutor(4) as pool:
@@ -453,7 +456,9 @@ def test_17_threads_and_sources_share_the_limit(exchange: Simulator) -> None:
     assert span_of(exchange) > asked * SPACING - 0.5  # the first may come late, over new connections
 
 
-def test_17_two_processes_share_it(exchange: Simulator) -> None:
+def test_17_two_processes_share_it(load: Load, exchange: Simulator) -> None:
+    load(timeframe="1m", start="2024-01-01", end="2024-01-03")  # so that the exchange has its candles ready
+    exchange.requests.clear()
     code = (
         "import ccxt, cracktrader as ct, cracktrader_ccxt.fetching, pyarrow.csv\nprint('ready', flush=True)\ninput()\n"
         f"bars = ct.load('ccxt', exchange='binance', config={exchange.config('binance')!r}, symbol='BTC/USDT', timeframe='1m',"

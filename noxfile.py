@@ -146,6 +146,13 @@ def check_installed(session: nox.Session, python: str, *paths: str) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Live lines through days of random faults in virtual time; prints what was delivered, healed, lost (`-- --seeds N`)."""
+    session.install(*editable())
+    session.run("python", "tests/live/soak.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Side-by-side measurements; prints ratios (`-- NAME…` for some of them, `-- --list` for their names)."""
     session.install(*editable("plot"), *group("bench"))

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow.csv
 import pyarrow.parquet
 from databases import databases
+from live_feeds import live
 from loading_many import dask, many
 from measuring import Result, cpu_of, peak_memory_of, side_by_side
 from over_ccxt import ccxt
@@ -307,5 +308,6 @@ def sql(rows: int) -> Iterator[Result]:
 
 
 CASES: dict[str, Callable[[int], Iterator[Result]]] = {
-    case.__name__: case for case in (imports, catalog, ccxt, checks, csv, day, http, lines, resampling, sql, trades, many, dask)
+    case.__name__: case
+    for case in (imports, catalog, ccxt, checks, csv, day, http, lines, live, resampling, sql, trades, many, dask)
 }  # fmt: skip

@@ -300,6 +300,21 @@ def sync(
         raise typer.Exit(1)
 
 
+@app.command()
+def watch(
+    source: SourceName,
+    settings: Settings = None,
+    seconds: Annotated[float | None, typer.Option("--for", metavar="SECONDS", help="End by itself after so long.", min=0)] = None,
+) -> None:
+    """Follow symbols live: each bar as it closes, the state of the line, its delays.
+
+    symbol= may be repeated. A table on a terminal, elsewhere a line for each bar; Ctrl-C ends it.
+    """
+    from cracktrader.cli.watch import watch as follow
+
+    follow(_console(), source, settings, seconds)
+
+
 # ── what the commands share ──────────────────────────────────────────────────────────────────────────
 
 

@@ -42,8 +42,9 @@ _HANGING: Final = 3
 #: The source's clock is asked so often at first, and again after so many seconds.
 _CLOCK_SAMPLES: Final = 3
 _CLOCK_SECONDS: Final = 60.0
-#: A candle that is called closed may be so many milliseconds ahead of what its source's clock is believed to show.
-_AHEAD: Final = 1_000
+#: A candle that is called closed may be so many milliseconds ahead of what its source's clock is believed to show. Sources tell
+#: a time at which bars are settled, a few seconds behind: a candle that is closed is settled.
+_AHEAD: Final = 5_000
 #: Live bars are written to the catalog so often; at the end that may take so long.
 _KEEP_SECONDS: Final = 300.0
 _LAST_WRITE_SECONDS: Final = 4.0
@@ -112,12 +113,14 @@ class LiveLine:
         self._timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.Task[str] | None = None
         self._fetching: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
         self._asking: set[object] = set()  # fetches whose thread is still there
         self._delays: deque[float] = deque(maxlen=1_000)
         self._waits: deque[float] = deque(maxlen=1_000)
         self._put: deque[float] = deque()
         self._random = random.Random()  # noqa: S311  # to spread reconnects
         self._starved = self._was_live = False
+        self._heard_at: float | None = None
         self._name = f"{source.name} {symbol or 'the only symbol'} {timeframe}"
 
     def _choose(self) -> str:
@@ -169,11 +172,14 @@ class LiveLine:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """What happened so far: counts, ``state``, ``queued``, ``clock_offset_ms``, and how many milliseconds after its end a
-        bar was ready (``ready_ms``) and how long it then waited for the reader (``waited_ms``), as median and 99th percentile.
+        """What happened so far: counts, ``state``, ``age`` (seconds since the last message), ``queued``, ``clock_offset_ms``, and
+        how many milliseconds after its end a bar was ready (``ready_ms``) and how long it then waited for the reader
+        (``waited_ms``), as median and 99th percentile.
         """
         counts = self._line.counts if self._line else Counts()
+        age = None if self._heard_at is None else round(time.monotonic() - self._heard_at, 3)
         return counts.to_dict() | {
+            "age": age,
             "state": self.state.value,
             "queued": len(self.items),
             "clock_offset_ms": round(self.clock.offset, 1),
@@ -216,8 +222,7 @@ class LiveLine:
             if self._recorder is not None:
                 self._recorder.close()
             if self._keeper is not None:
-                self._write(self._keeper)
-                await asyncio.wait(self._fetching, timeout=_LAST_WRITE_SECONDS)
+                await self._write_the_rest(self._keeper)
 
     def _begin(self) -> None:
         now = self.clock.now()
@@ -299,7 +304,7 @@ class LiveLine:
                     self._on_candle(event)
                 else:
                     self._on_trade(self._builder, event, first)
-                first = False
+                first, self._heard_at = False, time.monotonic()
                 if self._checked_line.finished:
                     break
         return "it ended"
@@ -490,6 +495,18 @@ class LiveLine:
             await asyncio.sleep(_KEEP_SECONDS)
             self._write(self._keeper)
 
+    async def _write_the_rest(self, keeper: Keeper) -> None:
+        """At the end, which may be told to hurry up meanwhile."""
+        self._write(keeper)
+        cancelled, until = False, time.monotonic() + _LAST_WRITE_SECONDS
+        while self._writing and time.monotonic() < until:
+            try:
+                await asyncio.wait(set(self._writing), timeout=until - time.monotonic())
+            except asyncio.CancelledError:
+                cancelled = True
+        if cancelled:
+            raise asyncio.CancelledError
+
     def _write(self, keeper: Keeper) -> None:
         """Write what was collected, in a thread."""
         stretch = keeper.stretch()
@@ -501,8 +518,8 @@ class LiveLine:
                 logger.warning("%s: live bars could not be kept in the catalog: %s", self._name, error)
 
         task = asyncio.get_running_loop().create_task(in_thread(work))
-        self._fetching.add(task)
-        task.add_done_callback(self._fetching.discard)
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
 
 
 def _percentiles(values: deque[float]) -> dict[str, float]:

@@ -215,12 +215,11 @@ class CandleLine:
     def on_fetched(self, fetch: Fetch, candles: list[OHLCVCandle], now: int) -> None:
         """The answer to a :class:`Fetch`: bars in any order, the one that forms may be among them."""
         self._pending, self._failures = None, 0
-        rows = {}
+        rows, wrong = {}, {}
         for candle in candles:
-            if candle.time == self.frame.floor(candle.time) and is_sane(candle):
-                rows[candle.time] = candle
-            else:
-                self.counts.rejected += 1
+            kept = rows if candle.time == self.frame.floor(candle.time) and is_sane(candle) else wrong
+            kept[candle.time] = candle
+        self._refuse(wrong, fetch)
         self._look_for_revisions(rows, fetch)
         before = self.cursor
         self._learn(rows, fetch)
@@ -343,6 +342,13 @@ class CandleLine:
                 self._absent.add(time)
             time = end
 
+    def _refuse(self, wrong: dict[int, OHLCVCandle], fetch: Fetch) -> None:
+        """Say which of the bars that are due can't be true."""
+        for time, candle in wrong.items():
+            if self.cursor <= time and self._due(time) <= fetch.sent:
+                self.counts.rejected += 1
+                self._note(f"The source's bar of {isoformat(time)} can't be true, and counts as none: {candle!r}.")
+
     def _look_for_revisions(self, rows: dict[int, OHLCVCandle], fetch: Fetch) -> None:
         for time, row in rows.items():
             given = self._given.get(time)
@@ -426,7 +432,7 @@ class CandleLine:
         self._fetch(start, min(end, self.frame.next(now)), now)
 
     def _fetch(self, start: int, end: int, now: int) -> None:
-        self._pending = Fetch(start, end, now)
+        self._pending, self._probed = Fetch(start, end, now), now  # whatever it is for, it shows whether the stream lags behind
         self.counts.fetches += 1
         self._out.append(self._pending)
 
@@ -495,7 +501,6 @@ class CandleLine:
         if now < due:
             self._wake(due)
         elif self._fetchable and self._pending is None:
-            self._probed = now
             self.counts.probes += 1
             number = self.frame.ordinal(self.cursor)
             self._fetch(self.frame.opening(number - _OVERLAP), self.frame.next(now), now)

@@ -85,6 +85,7 @@ class Streams:
         self._agenda: list[tuple[int, int, int, Any]] = []
         self._order = 0
         self._at = clock.now  # everything up to here has happened
+        self._left: set[str] = set()  # symbols that nobody listens to any more, whose trades are still on the agenda
         self._due: set[tuple[bool, str]] = set()
         self._ready: dict[tuple[str, int], list[Event]] = {}
         self._held: dict[tuple[bool, str], list[Message]] = {}
@@ -188,6 +189,8 @@ class Streams:
                 made = self._channels.pop(key)
                 del self._listeners[key]
                 self._of[made.symbol].remove(key)
+                if not self._of[made.symbol]:
+                    self._left.add(made.symbol)
                 for kept in (self._held, self._swapped, self._firsts):
                     kept.pop(key, None)
 
@@ -200,6 +203,8 @@ class Streams:
         others = self._of.setdefault(made.symbol, [])
         others.append(key)
         if len(others) == 1:
+            if made.symbol in self._left:
+                self._cancel_trades()
             self._load(made.symbol, MINUTE.floor(self._at))
         if not any(kind == _MINUTE for _, kind, _, _ in self._agenda):
             self._plan(MINUTE.next(self._at), _MINUTE, None)
@@ -209,6 +214,12 @@ class Streams:
     def _plan(self, at: int, kind: int, what: Any) -> None:
         self._order += 1
         heapq.heappush(self._agenda, (at, kind, self._order, what))
+
+    def _cancel_trades(self) -> None:
+        """Take the trades of symbols that nobody listened to any more off the agenda: who comes back would hear them twice."""
+        self._agenda = [item for item in self._agenda if item[1] != _TRADE or item[3][0] not in self._left]
+        heapq.heapify(self._agenda)
+        self._left.clear()
 
     def _load(self, symbol: str, minute: int) -> None:
         for event in self._ready.pop((symbol, minute), None) or self.venue.events(symbol, minute):
@@ -254,7 +265,8 @@ class Streams:
             due = self._agenda[0][0] if self._agenda else self._at + MINUTE_MS
             wait = (due - self.clock.now) / 1000 / speed
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stir.wait(), min(max(wait, 0.0005), 60.0))
+                async with asyncio.timeout(min(max(wait, 0.0005), 60.0)):  # wait_for may swallow that it is cancelled
+                    await self._stir.wait()
 
     def _prepare(self) -> bool:
         """Make one symbol's next minute ahead of time; whether there was one to make."""

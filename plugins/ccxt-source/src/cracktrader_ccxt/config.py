@@ -57,6 +57,9 @@ class CcxtConfig(SourceConfig):
     time_limit: float | None = Field(
         default=None, gt=0, description="Seconds that one load may fetch for; what came by then is kept in the catalog."
     )
+    pace: float = Field(
+        default=1.0, gt=0, le=100_000, description="How fast the exchange's clock runs: 1, but for a simulator that runs faster."
+    )
     markets_ttl: float = Field(default=86_400, ge=0, description="Seconds for which the exchange's list of markets is kept.")
 
     @property

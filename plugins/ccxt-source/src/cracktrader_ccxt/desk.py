@@ -25,9 +25,10 @@ from cracktrader_ccxt.hiding import Secrets
 from cracktrader_ccxt.limits import HostBudget
 from cracktrader_ccxt.markets import Markets
 from cracktrader_ccxt.patience import OutOfTime, Patience
+from cracktrader_ccxt.streaming import Streams
 from cracktrader_ccxt.tuned import Call, tuned
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "ccxt_object"]
 
 Result = TypeVar("Result")
 #: Desks that nobody uses are kept for the next load, so many of them.
@@ -46,7 +47,9 @@ class Desk:
         self.secrets = Secrets(config.config, config.api_key, config.secret, config.password)
         self.exchange = _made(config, self.secrets)
         self.markets = Markets(self, config)
-        self.clock = Clock(self)
+        self.clock = Clock(self, config.pace)
+        #: What streams; used in the hub's loop only.
+        self.streams = Streams(self, config)
         self.exchange.onclock, self.exchange.onmarkets = self.clock.note_date, self.markets.load_all
         self._users = 0
 
@@ -179,8 +182,8 @@ class Desk:
 class Clock:
     """The exchange's clock: what it says itself, else the date of its answers; between two looks this machine's steady one."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, pace: float = 1.0) -> None:
+        self._desk, self._pace = desk, pace
         self._lock = threading.Lock()
         self._known: tuple[float, int] | None = None  # when it was looked at, on the steady clock, and what it said
         self._by_date: tuple[float, int] | None = None
@@ -202,7 +205,7 @@ class Clock:
             self._by_date = time.monotonic(), int(moment * 1000)
 
     def _from(self, known: tuple[float, int] | None) -> int:
-        return now_ms() if known is None else known[1] + int((time.monotonic() - known[0]) * 1000)
+        return now_ms() if known is None else known[1] + int((time.monotonic() - known[0]) * 1000 * self._pace)
 
     def _look(self, patience: Patience | None) -> tuple[float, int] | None:
         patience = patience or Patience(retries=3, backoff=0.5, budget=60)
@@ -211,19 +214,27 @@ class Clock:
 
 
 def _made(config: CcxtConfig, secrets: Secrets) -> Any:
-    """The ccxt object."""
+    """The ccxt object that answers questions."""
+    exchange = ccxt_object(config, secrets, tuned)
+    from requests.adapters import HTTPAdapter
+
+    for scheme in ("http://", "https://"):  # as many connections as there may be threads
+        exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=64))
+    return exchange
+
+
+def ccxt_object(config: CcxtConfig, secrets: Secrets, make: Callable[[str, dict[str, Any]], Any]) -> Any:
+    """What ``make`` makes of these options, told which markets and which network are meant; None where it makes nothing."""
     given = config.ccxt_config
     try:
-        exchange = tuned(config.exchange, given)
+        exchange = make(config.exchange, given)
     except Exception as error:  # whatever ccxt's constructor makes of an odd config
         raise InvalidOption(
             f"ccxt can't make {config.exchange} of this config: {type(error).__name__}: {secrets.hide(str(error))}.",
             hint="`config` is what ccxt's constructor takes; see ccxt's manual.",
         ) from None
-    from requests.adapters import HTTPAdapter
-
-    for scheme in ("http://", "https://"):  # as many connections as there may be threads
-        exchange.session.mount(scheme, HTTPAdapter(pool_maxsize=64))
+    if exchange is None:
+        return None
     if config.market_type is not None and "defaultType" not in (given.get("options") or {}):
         exchange.options["defaultType"] = config.market_type
     if config.sandbox:
@@ -241,7 +252,7 @@ def _made(config: CcxtConfig, secrets: Secrets) -> Any:
 
 def _key(config: CcxtConfig) -> str:
     """What desks are told apart by: a digest, so that no secret is written down."""
-    told = [config.exchange, config.sandbox, config.market_type, config.markets_ttl, config.ccxt_config]
+    told = [config.exchange, config.sandbox, config.market_type, config.markets_ttl, config.pace, config.ccxt_config]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
 
 

@@ -31,6 +31,10 @@ _PARTS: Final = {
     "option": {"option"},
 }
 _ALL: Final = ""
+#: Where ccxt keeps what it knows of markets.
+_OF_MARKETS: Final = (
+    "markets", "markets_by_id", "symbols", "ids", "currencies", "currencies_by_id", "baseCurrencies", "quoteCurrencies", "codes",
+)  # fmt: skip
 #: A list of markets younger than so many seconds is not asked for again because a symbol is not in it.
 _NEWS: Final = 60.0
 
@@ -119,6 +123,14 @@ class Markets:
             near = difflib.get_close_matches(symbol.upper().replace("-", "/").replace("_", "/"), list(markets), n=5, cutoff=0.5)
             hint = f"Near it are: {', '.join(near)}." if near else f"It has {len(markets):,} markets; list_symbols names them."
         return UnknownSymbol(said, hint=hint, symbol=symbol, exchange=self._desk.name)
+
+    def share(self, other: Any) -> None:
+        """Let another ccxt object of this exchange know the same markets."""
+        exchange = self._desk.exchange
+        with self._lock:
+            if other.markets is not exchange.markets:
+                for name in _OF_MARKETS:
+                    setattr(other, name, getattr(exchange, name, None))
 
     # ── loading ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,10 +1,12 @@
-"""The ``ccxt`` source itself; the work is done in :mod:`cracktrader_ccxt.fetching` and :mod:`cracktrader_ccxt.trading`."""
+"""The ``ccxt`` source itself; the work is done in :mod:`cracktrader_ccxt.fetching`, :mod:`cracktrader_ccxt.trading` and
+:mod:`cracktrader_ccxt.streaming`.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, aclosing
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,11 @@ from cracktrader_ccxt.config import CcxtConfig
 
 if TYPE_CHECKING:
     from cracktrader.bars import Bars
+    from cracktrader.events import OHLCVCandle, OrderBook, Ticker, Trade
     from cracktrader.plugins.demonstration import Demonstration
     from cracktrader.request import BarRequest
     from cracktrader_ccxt.desk import Desk
+    from cracktrader_ccxt.streaming import Streams
 
 __all__ = ["CcxtSource"]
 
@@ -81,6 +85,53 @@ class CcxtSource(DataSource):
         from cracktrader_ccxt.facts import FACTS, Facts
 
         return self.desk.clock.now() - FACTS.get(self.config.exchange, Facts()).grace
+
+    # ── streams ──────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def pace(self) -> float:
+        """How fast the exchange's clock runs."""
+        return self.config.pace
+
+    @hookimpl
+    async def stream_candles(self, symbol: str, timeframe: str) -> AsyncIterator[OHLCVCandle]:
+        from cracktrader.timeframe import Timeframe
+        from cracktrader_ccxt.fetching import timeframes_of
+
+        streams, frame = await self._streams(), Timeframe(timeframe)
+        spelled = None if self.config.from_trades else timeframes_of(self.desk, self._odd).get(frame)
+        async with aclosing(streams.candles(self, symbol, frame, spelled)) as candles:
+            async for candle in candles:
+                yield candle
+
+    @hookimpl
+    async def stream_trades(self, symbol: str) -> AsyncIterator[Trade]:
+        async with aclosing((await self._streams()).trades(self, symbol)) as trades:
+            async for trade in trades:
+                yield trade
+
+    @hookimpl
+    async def stream_ticker(self, symbol: str) -> AsyncIterator[Ticker]:
+        async with aclosing((await self._streams()).ticker(self, symbol)) as tickers:
+            async for ticker in tickers:
+                yield ticker
+
+    @hookimpl
+    async def stream_order_book(self, symbol: str, limit: int) -> AsyncIterator[OrderBook]:
+        async with aclosing((await self._streams()).order_book(self, symbol, limit)) as books:
+            async for book in books:
+                yield book
+
+    @hookimpl
+    async def close_streams(self) -> None:
+        if self._opened is not None:
+            await self._opened.streams.leave(self)
+
+    async def _streams(self) -> Streams:
+        """What streams; made in a thread, because ccxt takes a while."""
+        from cracktrader.live.hub import in_thread
+
+        return self._opened.streams if self._opened is not None else await in_thread(lambda: self.desk.streams)
 
     @hookimpl
     def close(self) -> None:

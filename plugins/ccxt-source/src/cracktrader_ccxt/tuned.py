@@ -18,7 +18,7 @@ from cracktrader_ccxt.failures import Answer
 from cracktrader_ccxt.limits import HostBudget
 from cracktrader_ccxt.patience import Patience
 
-__all__ = ["Call", "tuned"]
+__all__ = ["Call", "host_behind", "tuned"]
 
 _UNHURRIED: Final = {"retries": 0, "backoff": 0.0, "budget": 3600.0}
 
@@ -104,12 +104,13 @@ class Tuned:
         """The host behind a part of the exchange's API, such as ``public`` or ``["v1", "public"]``."""
         key = repr(api)
         if key not in self.hosts:
-            self.hosts[key] = _host(self.urls["api"], [api] if isinstance(api, str) else list(api or ()), self.hostname, self.id)  # type: ignore[attr-defined]
+            self.hosts[key] = host_behind(self.urls["api"], api, self.hostname, self.id)  # type: ignore[attr-defined]
         return str(self.hosts[key])
 
 
-def _host(urls: Any, path: list[Any], hostname: str | None, otherwise: str) -> str:
-    for name in path:
+def host_behind(urls: Any, api: Any, hostname: str | None, otherwise: str) -> str:
+    """The host behind a part of an exchange's API, such as ``public`` or ``["v1", "public"]``."""
+    for name in [api] if isinstance(api, str) else list(api or ()):
         if isinstance(urls, Mapping) and name in urls:
             urls = urls[name]
     while isinstance(urls, Mapping):

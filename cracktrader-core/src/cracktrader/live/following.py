@@ -27,7 +27,7 @@ from cracktrader.live.keeping import Keeper
 from cracktrader.live.line import CandleLine, Deliver, Ended, Fetch, Note, Output, Restart, State, StateChange
 from cracktrader.live.recording import Recorder, recorder
 from cracktrader.live.settings import Counts, LiveSettings
-from cracktrader.live.streams import backoff, events, is_final, streams_of
+from cracktrader.live.streams import Shared, backoff, events, is_final, streams_of
 from cracktrader.loading import fetch_raw
 from cracktrader.plugins.source import Source
 from cracktrader.request import BarRequest
@@ -106,6 +106,7 @@ class LiveLine:
         self._catalog = catalog
         self._hook = self._choose()
         self._job: Job | None = None
+        self._shared: Shared
         self._line: CandleLine | None = None
         self._builder: CandleBuilder | None = None
         self._recorder: Recorder | None = None
@@ -193,7 +194,7 @@ class LiveLine:
     async def _run(self, job: Job) -> None:
         self._job = job
         try:
-            async with streams_of(self.source):
+            async with streams_of(self.source) as self._shared:
                 await self._follow()
         except asyncio.CancelledError:
             raise
@@ -426,7 +427,8 @@ class LiveLine:
         object.__setattr__(request, "start", fetch.start)
         object.__setattr__(request, "end", fetch.end)
         try:
-            bars = await self._in_time(request)
+            async with self._shared.fetches:
+                bars = await self._in_time(request)
         except (UnsupportedTimeframe, NotSupported):
             self._keeper = None  # what goes out from now on is not known to be all there is
             if self._builder is not None:

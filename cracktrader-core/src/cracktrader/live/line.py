@@ -215,7 +215,8 @@ class CandleLine:
     def on_fetched(self, fetch: Fetch, candles: list[OHLCVCandle], now: int) -> None:
         """The answer to a :class:`Fetch`: bars in any order, the one that forms may be among them."""
         self._pending, self._failures = None, 0
-        rows, wrong = {}, {}
+        rows: dict[int, OHLCVCandle] = {}
+        wrong: dict[int, OHLCVCandle] = {}
         for candle in candles:
             kept = rows if candle.time == self.frame.floor(candle.time) and is_sane(candle) else wrong
             kept[candle.time] = candle

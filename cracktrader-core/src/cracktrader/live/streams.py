@@ -36,8 +36,20 @@ _KINDS: Final[dict[str, type[Event]]] = {
 #: Errors that trying again won't mend.
 _FINAL: Final = (PermanentSourceError, UnknownSymbol, UnsupportedTimeframe, NotSupported, ConfigurationError, PluginError)
 
-#: How many streams of each source are open; only the hub's thread looks here.
-_OPEN: Final[WeakKeyDictionary[Source, int]] = WeakKeyDictionary()
+#: So many fetches of one source are under way at once: the bars of two hundred symbols end in the same moment.
+_FETCHES: Final = 8
+
+
+class Shared:
+    """What the streams of one source share, in the hub."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        self.fetches = asyncio.Semaphore(_FETCHES)
+
+
+#: Only the hub's thread looks here.
+_OPEN: Final[WeakKeyDictionary[Source, Shared]] = WeakKeyDictionary()
 
 
 def is_final(error: BaseException) -> bool:
@@ -83,14 +95,15 @@ async def events(source: Source, hook: str, **arguments: Any) -> AsyncGenerator[
 
 
 @contextlib.asynccontextmanager
-async def streams_of(source: Source) -> AsyncIterator[None]:
+async def streams_of(source: Source) -> AsyncIterator[Shared]:
     """Around the use of a source's streams: after the last one, the source gives back what they held."""
-    _OPEN[source] = _OPEN.get(source, 0) + 1
+    shared = _OPEN.setdefault(source, Shared())
+    shared.users += 1
     try:
-        yield
+        yield shared
     finally:
-        _OPEN[source] -= 1
-        if not _OPEN[source]:
+        shared.users -= 1
+        if not shared.users:
             del _OPEN[source]
             if source.offers("close_streams"):
                 with contextlib.suppress(Exception):

@@ -245,8 +245,6 @@ def test_wrong_options_say_what_is_right(config: dict[str, Any]) -> None:
     ):
         with pytest.raises(InvalidOption, match=said):
             wrong()
-    with pytest.raises(NotSupported, match="live=True"):
-        CCXTDataFeed(**feed, timeframe="1h", live=True)
 
 
 def test_troubleshooting(config: dict[str, Any]) -> None:

@@ -181,4 +181,7 @@ def streamed(name: str, config: Mapping[str, Any]) -> Any:
         if base not in _CLASSES:
             changed = Packed if any(one.__name__ == "binance" for one in base.__mro__) else Streamed
             _CLASSES[base] = type(base.__name__, (changed, base), {"__module__": base.__module__, "__doc__": base.__doc__})
-    return _CLASSES[base](dict(config))
+    made = _CLASSES[base](dict(config))
+    if isinstance(made, Packed) and "watchTickers" not in (config.get("options") or {}):
+        made.options["watchTickers"] = {"name": "ticker"}  # ccxt takes the small one, without bid and ask, for watch_ticker too
+    return made

@@ -139,7 +139,20 @@ class CCXTStore:
         self._forget()
 
 
-class CCXTDataFeed(CustomDataFeed):
+class MetaCCXTDataFeed(type(CustomDataFeed)):  # type: ignore[misc]
+    """Makes a :class:`~cracktrader.feeds.LiveFeed` where ``live=True`` is said."""
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        if args or not options.pop("live", False):
+            return super().__call__(*args, **options)
+        if cls is not CCXTDataFeed:
+            raise NotSupported(
+                f"{cls.__name__} changes how bars are loaded, and can't go on live.", hint="Use CCXTDataFeed itself, or ct.feed."
+            )
+        return _live_feed(**options)
+
+
+class CCXTDataFeed(CustomDataFeed, metaclass=MetaCCXTDataFeed):
     """Candles of an exchange as a backtrader feed.
 
     ``store`` is a :class:`CCXTStore`; ``symbol`` (or ``dataname``) a unified symbol; ``timeframe`` (or ``ccxt_timeframe``) how
@@ -148,6 +161,10 @@ class CCXTDataFeed(CustomDataFeed):
     else the last. Told none of these, the last 1000 bars are loaded. ``batch_size`` is how many candles one request is for,
     ``validation`` how they are checked. The bars are loaded when they are first needed; override ``_load_data`` to change the
     frame that came from the exchange before it is checked.
+
+    With ``live=True`` the feed goes on where its history ends: it is a :class:`~cracktrader.feeds.LiveFeed`, takes the options of
+    :class:`~cracktrader.live.LiveSettings` (``grace``, ``from_trades``, ``record``, …) too, and has trades, tickers and order
+    books of the exchange as ``feed.streaming``. ``historical=False`` begins with the bar that forms now.
 
     Raises what :func:`cracktrader.load` raises, when the bars are loaded.
     """
@@ -163,14 +180,7 @@ class CCXTDataFeed(CustomDataFeed):
 
     def _settle_params(self) -> None:
         p = self.p
-        if not isinstance(p.store, CCXTStore):
-            raise InvalidOption(
-                "A CCXTDataFeed needs a store.", hint="Say it: store=CCXTStore(exchange='binance').", option="store"
-            )
-        if p.live:
-            raise NotSupported(
-                "This version can't stream: live=True is not there yet.", hint="Leave it out to load what is closed by now."
-            )
+        _check_store(p.store)
         if not p.historical:
             raise InvalidOption(
                 "historical=False without live=True leaves no bar at all.", hint="Leave it out.", option="historical"
@@ -204,6 +214,41 @@ class CCXTDataFeed(CustomDataFeed):
         return p.store.load(  # type: ignore[no-any-return]
             symbol=self.symbol, start=start, end=end, limit=limit, batch_size=p.batch_size, **options
         )
+
+
+def _live_feed(
+    *,
+    store: Any = None,
+    symbol: str | None = None,
+    dataname: str | None = None,
+    timeframe: str | None = None,
+    ccxt_timeframe: str | None = None,
+    start_date: Any = None,
+    end_date: Any = None,
+    historical: bool = True,
+    historical_limit: int | None = None,
+    batch_size: int | None = None,
+    **options: Any,
+) -> Any:
+    """The feed of a store's exchange that goes on; all other options are those of ``ct.feed(…, live=True)``."""
+    _check_store(store)
+    start, end = start_date, end_date
+    if start is None and options.get("fromdate") is not None:
+        start = _moment(options["fromdate"]) - _DAY
+    if end is None and options.get("todate") is not None:
+        end = _moment(options["todate"]) + _DAY
+    options = {name: value for name, value in options.items() if value is not None}
+    limit = (historical_limit or _USUAL_BARS) if historical else 0
+    return ct.feed(
+        store.source_with(batch_size), live=True, symbol=_one_of("symbol", symbol, "dataname", dataname),
+        timeframe=_one_of("timeframe", timeframe, "ccxt_timeframe", ccxt_timeframe), start=start, end=end, limit=limit,
+        **{"catalog": store.catalog} | options,
+    )  # fmt: skip
+
+
+def _check_store(store: Any) -> None:
+    if not isinstance(store, CCXTStore):
+        raise InvalidOption("A CCXTDataFeed needs a store.", hint="Say it: store=CCXTStore(exchange='binance').", option="store")
 
 
 def _one_of(name: str, value: Any, other: str, also: Any) -> Any:

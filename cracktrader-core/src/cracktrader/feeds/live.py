@@ -131,6 +131,7 @@ class LiveFeed(Feed):
         self._failure, self._held, self._over = None, None, False
         self._ready.clear()
         self._hold_back()
+        self._qcheck = self.p.qcheck
         self.put_notification(self.DELAYED)
         self._line.start()
 
@@ -168,7 +169,7 @@ class LiveFeed(Feed):
         """The next bar; None where none has closed yet, after waiting for up to ``qcheck``; False once there are no more."""
         if self._next_row < len(self._dates):
             return super()._load()
-        waits, self._waits = self._waits, False
+        waits, self._waits = self._waits or self._env.p.oldsync, False  # the old way says nothing about waiting
         until = time.monotonic() + (self._qcheck if waits else 0.0)
         while True:
             heard = self._store.bell.rings

@@ -20,7 +20,7 @@ from cracktrader.catalog import Catalog
 from cracktrader.errors import CracktraderError, NotSupported, SourceError, UnsupportedTimeframe
 from cracktrader.events import OHLCVCandle, Trade
 from cracktrader.live.building import CandleBuilder
-from cracktrader.live.clock import SourceClock, machine_ms
+from cracktrader.live.clock import SourceClock
 from cracktrader.live.handover import Bell, Handover
 from cracktrader.live.hub import HUB, Job, in_thread
 from cracktrader.live.keeping import Keeper
@@ -39,8 +39,7 @@ logger: Final = logging.getLogger("cracktrader.live")
 #: A fetch that takes longer, in seconds, has failed; so many may hang before no other is begun.
 _FETCH_SECONDS: Final = 30.0
 _HANGING: Final = 3
-#: The source's clock is asked so often at first, and again after so many seconds.
-_CLOCK_SAMPLES: Final = 3
+#: The source's clock is asked again after so many seconds.
 _CLOCK_SECONDS: Final = 60.0
 #: A candle that is called closed may be so many milliseconds ahead of what its source's clock is believed to show. Sources tell
 #: a time at which bars are settled, a few seconds behind: a candle that is closed is settled.
@@ -195,6 +194,7 @@ class LiveLine:
         self._job = job
         try:
             async with streams_of(self.source) as self._shared:
+                self.clock = self._shared.clock
                 await self._follow()
         except asyncio.CancelledError:
             raise
@@ -207,7 +207,7 @@ class LiveLine:
             self._recorder = recorder(settings.record)
         helpers = []
         try:
-            await self._ask_the_time(_CLOCK_SAMPLES)
+            await self._shared.ask_the_time(_CLOCK_SECONDS)
             self._note("line", source=self.source.name, symbol=self.symbol, timeframe=str(self.frame))
             self._begin()
             helpers = [asyncio.create_task(self._keep_the_time()), asyncio.create_task(self._keep_the_bars())]
@@ -473,24 +473,10 @@ class LiveLine:
 
     # ── the clock and the catalog ────────────────────────────────────────────────────────────────────
 
-    async def _ask_the_time(self, samples: int) -> None:
-        if not self.source.offers("server_time"):
-            return
-        for _ in range(samples):
-            asked = machine_ms()
-            try:
-                there, came = await asyncio.wait_for(in_thread(lambda: (self.source.now(), machine_ms())), _FETCH_SECONDS)
-            except (SourceError, TimeoutError) as error:
-                if is_final(error):
-                    raise
-                logger.info("%s: the source's clock could not be asked: %s", self._name, error)
-                return
-            self.clock.measured(asked, there, came)
-
     async def _keep_the_time(self) -> None:
         while True:
             await asyncio.sleep(_CLOCK_SECONDS * (0.9 + self._random.random() / 5))
-            await self._ask_the_time(1)
+            await self._shared.ask_the_time(_CLOCK_SECONDS / 2)
 
     async def _keep_the_bars(self) -> None:
         while self._keeper is not None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import math
+import time
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
@@ -20,6 +24,8 @@ from cracktrader.errors import (
     UnsupportedTimeframe,
 )
 from cracktrader.events import Event, OHLCVCandle, OrderBook, Ticker, Trade
+from cracktrader.live.clock import SourceClock, machine_ms
+from cracktrader.live.hub import in_thread
 from cracktrader.plugins.options import hide_secrets
 
 if TYPE_CHECKING:
@@ -38,14 +44,43 @@ _FINAL: Final = (PermanentSourceError, UnknownSymbol, UnsupportedTimeframe, NotS
 
 #: So many fetches of one source are under way at once: the bars of two hundred symbols end in the same moment.
 _FETCHES: Final = 8
+#: The source's clock is asked so often at first; an answer that takes longer than so many seconds is none.
+_CLOCK_SAMPLES: Final = 3
+_CLOCK_SECONDS: Final = 30.0
+
+logger: Final = logging.getLogger("cracktrader.live")
 
 
 class Shared:
-    """What the streams of one source share, in the hub."""
+    """What the streams of one source share, in the hub: its clock, and how many fetches are under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
         self.users = 0
         self.fetches = asyncio.Semaphore(_FETCHES)
+        self.clock = SourceClock(pace=float(getattr(source.plugin, "pace", 1.0)))
+        self._source = weakref.ref(source)
+        self._asking = asyncio.Lock()
+        self._asked = -math.inf
+
+    async def ask_the_time(self, older_than: float) -> None:
+        """Ask the source for its clock, unless that was done in the last ``older_than`` seconds.
+
+        Raises what the source raises where trying again won't help; otherwise the clock stays what it was.
+        """
+        async with self._asking:
+            source = self._source()
+            if source is None or not source.offers("server_time") or time.monotonic() - self._asked < older_than:
+                return
+            for _ in range(_CLOCK_SAMPLES if self._asked == -math.inf else 1):
+                self._asked, asked = time.monotonic(), machine_ms()
+                try:
+                    there, came = await asyncio.wait_for(in_thread(lambda: (source.now(), machine_ms())), _CLOCK_SECONDS)
+                except (SourceError, TimeoutError) as error:
+                    if is_final(error):
+                        raise
+                    logger.info("The clock of %s could not be asked: %s", source.name, error)
+                    return
+                self.clock.measured(asked, there, came)
 
 
 #: Only the hub's thread looks here.
@@ -97,7 +132,7 @@ async def events(source: Source, hook: str, **arguments: Any) -> AsyncGenerator[
 @contextlib.asynccontextmanager
 async def streams_of(source: Source) -> AsyncIterator[Shared]:
     """Around the use of a source's streams: after the last one, the source gives back what they held."""
-    shared = _OPEN.setdefault(source, Shared())
+    shared = _OPEN.get(source) or _OPEN.setdefault(source, Shared(source))
     shared.users += 1
     try:
         yield shared

@@ -182,6 +182,6 @@ def streamed(name: str, config: Mapping[str, Any]) -> Any:
             changed = Packed if any(one.__name__ == "binance" for one in base.__mro__) else Streamed
             _CLASSES[base] = type(base.__name__, (changed, base), {"__module__": base.__module__, "__doc__": base.__doc__})
     made = _CLASSES[base](dict(config))
-    if isinstance(made, Packed) and "watchTickers" not in (config.get("options") or {}):
+    if made.together and "watchTickers" not in (config.get("options") or {}):
         made.options["watchTickers"] = {"name": "ticker"}  # ccxt takes the small one, without bid and ask, for watch_ticker too
     return made

@@ -148,8 +148,9 @@ def check_installed(session: nox.Session, python: str, *paths: str) -> None:
 @nox.session
 def soak(session: nox.Session) -> None:
     """Live lines through days of random faults in virtual time; prints what was delivered, healed, lost (`-- --seeds N`)."""
-    session.install(*editable())
+    session.install(*editable(), *group("test"))
     session.run("python", "tests/live/soak.py", *session.posargs)
+    session.run("pytest", "-q", "tests/live/test_faults.py", env={"CRACKTRADER_SOAK_SEEDS": "40"})
 
 
 @nox.session

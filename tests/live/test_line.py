@@ -1,6 +1,5 @@
 """The line of closed candles, in virtual time: whatever goes wrong, what comes out is what was traded."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -16,8 +15,7 @@ from cracktrader.timeframe import Timeframe
 MINUTE = Timeframe("1m")
 
 #: `nox -s soak` runs more worlds, for longer.
-SEEDS = int(os.environ.get("CRACKTRADER_SOAK_SEEDS", "12"))
-BARS = int(os.environ.get("CRACKTRADER_SOAK_BARS", "400"))
+SEEDS, BARS = 12, 400
 
 
 @pytest.mark.parametrize("flags", [True, False], ids=["flags", "no_flags"])

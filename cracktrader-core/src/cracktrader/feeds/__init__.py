@@ -11,10 +11,11 @@ from typing import Any
 from cracktrader.feeds.base import Feed
 from cracktrader.feeds.custom import CustomDataFeed
 from cracktrader.feeds.declared import feeds
+from cracktrader.feeds.live import LiveFeed
 from cracktrader.feeds.making import feed
 from cracktrader.feeds.stamps import Stamp, to_backtrader_dates
 
-__all__ = ["CustomDataFeed", "Feed", "Stamp", "feed", "feeds", "to_backtrader_dates"]
+__all__ = ["CustomDataFeed", "Feed", "LiveFeed", "Stamp", "feed", "feeds", "to_backtrader_dates"]
 
 
 class _CallablePackage(ModuleType):

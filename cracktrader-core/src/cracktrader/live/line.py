@@ -223,8 +223,8 @@ class CandleLine:
         self._refuse(wrong, fetch)
         self._look_for_revisions(rows, fetch)
         before = self.cursor
+        self._look_for_silence(rows, fetch, now)  # before what is fetched counts as known
         self._learn(rows, fetch)
-        self._look_for_silence(rows, fetch, now)
         known = before in self._final or before in self._absent
         if not known and now >= self._due(before):
             believed = self._due(before) + self._grace

@@ -252,4 +252,4 @@ def test_two_hundred_symbols_at_once() -> None:
     for line in lines:
         line.check()
     assert len(connections) == 1
-    assert len(subscribed) < 20
+    assert len(subscribed) < 100  # several at once

@@ -40,7 +40,7 @@ _MOST_WAITING: Final = 50_000
 #: How long an exchange may take to confirm that a stream is not wanted any more, or a connection to close, in seconds.
 _FAREWELL: Final = 1.5
 #: Streams that begin within so many seconds are subscribed to with one message, where that is possible; so many with one.
-_GATHER: Final = 0.03
+_GATHER: Final = 0.1
 _AT_ONCE: Final = 100
 #: A stream that was opened so often, and never said anything, has a dead connection.
 _MUTE: Final = 2

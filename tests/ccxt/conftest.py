@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 import cracktrader as ct
+from cracktrader.plugins.hosts import HostBudget
 
 pytest.importorskip("cracktrader_ccxt", reason="cracktrader-ccxt is not installed")
 
 sys.path.insert(0, str(Path(__file__).parent))  # for venues.py
 
 from cracktrader_ccxt.desk import Desk
-from cracktrader_ccxt.limits import HostBudget
 from cracktrader_ccxt.simulator import Simulator
 
 

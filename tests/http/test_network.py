@@ -33,7 +33,7 @@ from cracktrader.errors import (
     TemporarySourceError,
     UnknownSymbol,
 )
-from cracktrader_http.retrying import retry_after
+from cracktrader.plugins.hosts import retry_after
 
 BARS = make_bars(12)
 ROWS = BARS.to_records()

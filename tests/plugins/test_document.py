@@ -107,7 +107,7 @@ def test_the_plugin_across_sources_of_the_document_does_what_it_says(site, caplo
     said = site.run("""
         import sys
         from cracktrader.cli import main
-        sys.argv = ["cracktrader", "watch"]
+        sys.argv = ["cracktrader", "watching"]
         try: main()
         except SystemExit as done: assert not done.code, done.code
     """)

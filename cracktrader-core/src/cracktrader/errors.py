@@ -73,7 +73,6 @@ __all__ = [
     "UnsupportedMode",
     "UnsupportedTimeframe",
     "WorkerLost",
-    "did_you_mean",
 ]
 
 

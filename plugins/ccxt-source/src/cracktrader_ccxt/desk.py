@@ -18,11 +18,11 @@ from cracktrader.errors import (
     TemporarySourceError,
     UnknownSymbol,
 )
+from cracktrader.plugins.hosts import HostBudget, http_date
 from cracktrader.times import isoformat, now_ms
 from cracktrader_ccxt.config import CcxtConfig
-from cracktrader_ccxt.failures import Act, Failure, http_date, judge
+from cracktrader_ccxt.failures import Act, Failure, judge
 from cracktrader_ccxt.hiding import Secrets
-from cracktrader_ccxt.limits import HostBudget
 from cracktrader_ccxt.markets import Markets
 from cracktrader_ccxt.patience import OutOfTime, Patience
 from cracktrader_ccxt.streaming import Streams

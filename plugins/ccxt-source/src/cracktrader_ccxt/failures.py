@@ -7,14 +7,13 @@ locked out (451) as well as for a broken cable.
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
-__all__ = ["Act", "Answer", "Failure", "http_date", "judge", "retry_after"]
+from cracktrader.plugins.hosts import retry_after
+
+__all__ = ["Act", "Answer", "Failure", "judge"]
 
 
 class Act(enum.Enum):
@@ -92,23 +91,3 @@ def judge(error: BaseException, answer: Answer) -> Failure:
 def _short(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 300 else f"{text[:300]}…"
-
-
-def retry_after(text: Any) -> float | None:
-    """The seconds of a ``Retry-After`` header, which holds seconds or a date; None where it holds neither."""
-    if text is None:
-        return None
-    try:
-        return max(0.0, float(text))
-    except ValueError:
-        moment = http_date(str(text))
-        return None if moment is None else max(0.0, moment - time.time())
-
-
-def http_date(text: str | None) -> float | None:
-    """A date of HTTP as epoch seconds; None where it is none."""
-    try:
-        moment = parsedate_to_datetime(text or "")
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cracktrader.errors import CracktraderError, UnknownSymbol
 from cracktrader_ccxt.config import CcxtConfig
-from cracktrader_ccxt.limits import cache_folder
 from cracktrader_ccxt.patience import Patience
 
 if TYPE_CHECKING:
@@ -180,7 +179,9 @@ class Markets:
     # ── keeping ──────────────────────────────────────────────────────────────────────────────────────
 
     def _path(self, kind: str) -> Path:
-        return cache_folder() / "markets" / f"{self._name}-{kind or 'all'}.json"
+        from platformdirs import user_cache_path
+
+        return user_cache_path("cracktrader") / "ccxt" / "markets" / f"{self._name}-{kind or 'all'}.json"
 
     def _kept(self, kind: str) -> list[Any] | None:
         try:

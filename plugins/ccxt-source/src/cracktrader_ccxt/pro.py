@@ -19,7 +19,7 @@ from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
 
 from ccxt import NetworkError
 from cracktrader.live.hub import in_thread
-from cracktrader_ccxt.limits import HostBudget
+from cracktrader.plugins.hosts import HostBudget
 from cracktrader_ccxt.tuned import host_behind
 
 __all__ = ["CandleTap", "Place", "TradeTap", "closed_times", "place_of", "streamed"]

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from cracktrader.plugins.hosts import HostBudget
 from cracktrader_ccxt.failures import Answer
-from cracktrader_ccxt.limits import HostBudget
 from cracktrader_ccxt.patience import Patience
 
 __all__ = ["Call", "host_behind", "tuned"]

@@ -6,13 +6,11 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from cracktrader.errors import CracktraderError, TemporarySourceError
 
-__all__ = ["Again", "Patience", "Stopped", "http_date", "retry_after"]
+__all__ = ["Again", "Patience", "Stopped"]
 
 Result = TypeVar("Result")
 _LONGEST = 30.0
@@ -79,22 +77,3 @@ class Patience:
             hint=again.hint or "Try again later. The options retries, backoff and budget say how long to go on.",
             tries=tries,
         )
-
-
-def retry_after(text: str | None) -> float | None:
-    """The seconds of a ``Retry-After`` header, which holds seconds or a date; None where it holds neither."""
-    if text is None:
-        return None
-    if text.strip().isdecimal():
-        return float(text)
-    moment = http_date(text)
-    return None if moment is None else max(0.0, moment - time.time())
-
-
-def http_date(text: str) -> float | None:
-    """A date of HTTP as epoch seconds; None where it is none."""
-    try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None

@@ -20,13 +20,13 @@ from cracktrader.errors import (
     PermanentSourceError,
     SourceNotFound,
 )
+from cracktrader.plugins.hosts import HostBudget, http_date, retry_after
 from cracktrader.times import now_ms
 from cracktrader_http.auth import OAuth2, Signer, plain
 from cracktrader_http.config import HttpConfig
 from cracktrader_http.hangup import Adapter
 from cracktrader_http.hiding import Secrets
-from cracktrader_http.limits import HostQueue
-from cracktrader_http.retrying import Again, Patience, http_date, retry_after
+from cracktrader_http.retrying import Again, Patience
 from cracktrader_http.templates import fill, from_environment
 from cracktrader_http.validators import Answer, KnownAnswers
 
@@ -199,8 +199,8 @@ class Transport:
         """One exchange with the server; where it redirects, the address it redirects to."""
         options, url = self._config, str(prepared.url)
         told = f"{prepared.method} {self.secrets.hide_url(url)}"
-        queue = HostQueue.of(urlsplit(url).netloc.rpartition("@")[2])
-        wait = queue.turn(options.rate)
+        host = HostBudget.of(urlsplit(url).netloc.rpartition("@")[2])
+        wait = host.turn(1 / options.rate) if options.rate else host.stopped()
         if wait >= patience.left:
             raise Again("the queue for this host is too long", wait=wait)
         patience.sleep(wait)
@@ -297,7 +297,7 @@ class Transport:
         if answer.status in _IN_PASSING:
             wait = retry_after(answer.headers.get("retry-after"))
             if wait is not None and answer.status in (418, 429):
-                HostQueue.of(urlsplit(answer.url).netloc.rpartition("@")[2]).pause(wait, shared=self._config.rate is not None)
+                HostBudget.of(urlsplit(answer.url).netloc.rpartition("@")[2]).stop(wait)
             raise Again(f"it answered {answer.status}: {self.excerpt(answer)}", wait=wait)
         if answer.status == 401 and isinstance(self._config.signing, OAuth2) and self._signer.renewed():
             raise Again(f"it answered 401: {self.excerpt(answer)}", wait=0)

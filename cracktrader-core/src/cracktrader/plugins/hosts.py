@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import ClassVar, Final
 
-__all__ = ["HostBudget", "cache_folder"]
+__all__ = ["HostBudget", "http_date", "retry_after"]
 
 #: No exchange bans for longer.
 _LONGEST_STOP: Final = 4 * 86_400.0
@@ -24,15 +27,16 @@ _LONGEST_STOP: Final = 4 * 86_400.0
 _MARGIN: Final = 1.03
 
 
-def cache_folder() -> Path:
-    """Where this machine keeps what it may forget: whose turn it is, and lists of markets."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("cracktrader") / "ccxt"
-
-
 class HostBudget:
-    """Whose turn it is at one host, and until when nobody's."""
+    """Whose turn it is at one host, and until when nobody's; for sources that ask over a network.
+
+    ::
+
+        budget = HostBudget.of("api.example.com")
+        time.sleep(budget.turn(0.2))        # at most five requests a second, whoever on this machine asks
+        if answer.status == 429:
+            budget.stop(retry_after(answer.headers["Retry-After"]) or 60)
+    """
 
     _all: ClassVar[dict[str, HostBudget]] = {}
     _all_lock: ClassVar[threading.Lock] = threading.Lock()
@@ -65,7 +69,7 @@ class HostBudget:
 
     def stopped(self) -> float:
         """For how many seconds nobody asks this host any more; 0 where it may be asked."""
-        known = self._merged(_read(cache_folder() / self._name))
+        known = self._merged(_read(_folder() / self._name))
         return max(0.0, known.until - time.time())
 
     def _merged(self, other: _Known) -> _Known:
@@ -79,7 +83,7 @@ class HostBudget:
         """What is known, to be read and changed while nobody else does; this process is on its own where it can't write."""
         from filelock import FileLock
 
-        path = cache_folder() / self._name
+        path = _folder() / self._name
         lock = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,3 +125,33 @@ def _read(path: Path) -> _Known:
         return _Known(float(turn), float(until), float(at))
     except (OSError, ValueError, TypeError):
         return _Known()
+
+
+def _folder() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("cracktrader") / "hosts"
+
+
+# ── what servers say of times ────────────────────────────────────────────────────────────────────────
+
+
+def retry_after(text: object) -> float | None:
+    """The seconds of a ``Retry-After`` header, which holds seconds or a date; None where it holds neither."""
+    if text is None:
+        return None
+    try:
+        seconds = float(str(text))
+    except ValueError:
+        moment = http_date(str(text))
+        return None if moment is None else max(0.0, moment - time.time())
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def http_date(text: str | None) -> float | None:
+    """A date of HTTP as epoch seconds; None where it is none."""
+    try:
+        moment = parsedate_to_datetime(text or "")
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cracktrader_ccxt.failures import retry_after
-from cracktrader_ccxt.limits import HostBudget, cache_folder
+from cracktrader.plugins.hosts import HostBudget, retry_after
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of one's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "cracktrader" / "hosts"
 
 
 def another(host: str) -> HostBudget:
@@ -51,9 +57,9 @@ def test_a_ban_of_three_days_is_kept_and_one_of_a_century_is_not() -> None:
     assert one.stopped() <= 4 * 86_400
 
 
-def test_a_clock_that_was_put_back_leaves_turns_and_stops_as_far_away_as_they_were() -> None:
+def test_a_clock_that_was_put_back_leaves_turns_and_stops_as_far_away_as_they_were(cache: Path) -> None:
     another("a.example").turn(0.1)
-    (path,) = cache_folder().glob("*.json")
+    (path,) = cache.glob("*.json")
     ahead = time.time() + 7200
     path.write_text(json.dumps([ahead + 3, ahead - 1, ahead]))
     assert 2 < another("a.example").turn(0.1) <= 3
@@ -68,10 +74,10 @@ def test_a_slow_exchange_is_asked_slowly() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[1]", '{"a": 1}', "[null, null]"])
-def test_a_damaged_file_is_written_anew(text: str) -> None:
+def test_a_damaged_file_is_written_anew(text: str, cache: Path) -> None:
     one = another("a.example")
     one.turn(0.1)
-    (path,) = cache_folder().glob("*.json")
+    (path,) = cache.glob("*.json")
     path.write_text(text)
     assert another("a.example").turn(5) == 0
     assert another("a.example").turn(5) > 4
@@ -88,5 +94,6 @@ def test_without_a_place_to_write_a_process_keeps_its_own_budget(tmp_path: Path,
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
-    assert [retry_after("7"), retry_after("0.5"), retry_after(None), retry_after("soon")] == [7, 0.5, None, None]
+    texts = ["7", "0.5", None, "soon", "inf"]
+    assert [retry_after(text) for text in texts] == [7, 0.5, None, None, None]
     assert 0 <= (retry_after("Fri, 31 Dec 1999 23:59:59 GMT") or 0) < 1

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import backtrader as bt
+import numpy as np
 import pytest
 from venue import START, Venue, market
 
@@ -117,6 +118,22 @@ def test_the_order_of_next_what_it_sees_and_the_trades_are_those_of_a_backtest(s
     assert [status for name, status, _ in (told for told in was.told if isinstance(told, tuple)) if name == "BTC/USDT"] == [
         "DELAYED", "LIVE", "DISCONNECTED"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stamp", ["last", "close"])
+@pytest.mark.parametrize("way", ["resampledata", "replaydata"])
+def test_days_are_whole_over_midnight(way, stamp) -> None:
+    bars = market(150).but(time=BTC.time[0] + 60_000 * (np.arange(150) - 100))
+    end = isoformat(int(bars.time[140]))
+
+    def setup(cerebro: bt.Cerebro, feed: Any) -> None:
+        getattr(cerebro, way)(feed, timeframe=bt.TimeFrame.Days)
+
+    with ct.source("replay", bars=bars, speed=SPEED, begin=isoformat(int(bars.time[60]) + 20_000)) as source:
+        was = run(lambda cerebro: setup(cerebro, live(source, end=end, stamp=stamp)))
+    expected = run(lambda cerebro: setup(cerebro, ct.feed(bars.between(None, end), stamp=stamp)), preload=False)
+    assert was.seen == expected.seen
+    assert was.trades == expected.trades
 
 
 def test_backtraders_own_cerebro_runs_it_too_and_a_history_beside_it_steps_in_time() -> None:

@@ -366,7 +366,12 @@ def _others(data: Any) -> bool | None:
 
 
 def _may_check(data: Any, forcedata: Any, known_until: Callable[[], dt.datetime]) -> bool:
-    """Whether a resampler may look at the clock: not at one that is ahead of the bars that are known."""
+    """Whether a resampler may look at the clock: not at one that is ahead of the bars that are known.
+
+    Those of days and longer never: they deliver nothing then, but forget where the day ends, and join it to the next one.
+    """
+    if data._timeframe >= bt.TimeFrame.Days:
+        return False
     if forcedata is None:
         return not _is_led(data)
     return bool(forcedata.datetime[0] <= bt.date2num(known_until()))

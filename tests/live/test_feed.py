@@ -407,3 +407,24 @@ def test_a_permanent_error_while_live_ends_the_feed(venue) -> None:
     with pytest.raises(PermanentSourceError, match="delisted"):
         run(lambda cerebro: cerebro.adddata(seconds(venue)))
     player.join()
+
+
+def test_a_bar_waits_for_those_of_a_feed_that_catches_up_and_sleeps_meanwhile() -> None:
+    """However long it takes: time must not run backwards. Rounds are counted, so that it does not run in circles."""
+
+    class Slow(ct.default_registry().load("replay")):
+        @ct.hookimpl
+        def fetch_bars(self, request: ct.BarRequest) -> Any:
+            if request.symbol == "ETH/USDT" and request.start is not None and request.start > START:
+                time.sleep(0.8)
+            return super().fetch_bars(request)
+
+    begin = isoformat(START + 100 * 60_000 + 20_000)
+    with ct.source(Slow, bars=(BTC, ETH), speed=SPEED, begin=begin) as source:
+        feeds = [live(source, symbol, align=0.05, patience=1e6) for symbol in ("BTC/USDT", "ETH/USDT")]
+        time.sleep(0.1)  # five minutes pass, which have to be fetched
+        was = run(lambda cerebro: [cerebro.adddata(feed) for feed in feeds])
+    times = [max(row[1] for row in rows) for rows in was.seen]
+    assert times == sorted(times)
+    assert [len(feed) for feed in feeds] == [140, 140]
+    assert feeds[0]._store.round < 2_000

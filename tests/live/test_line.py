@@ -207,3 +207,13 @@ def test_the_reader_decides_how_much_goes_out() -> None:
     line.room = 10
     line.on_time(at(301))
     assert [number for number, _ in given(line.take())] == [2, 3, 4]
+
+
+def test_the_last_word_on_a_bar_that_waits_counts() -> None:
+    line = line_at(1)
+    line.on_candle(bar(1), at(120))  # the one before is missing
+    line.on_candle(bar(1, volume=6.0), at(120.5))
+    line.on_candle(bar(1, volume=4.0), at(120.5))
+    (fetch,) = asked(line.take())
+    line.on_fetched(fetch, [bar(0)], at(121))
+    assert [o.candle.volume for o in line.take() if isinstance(o, Deliver)] == [5.0, 6.0]

@@ -183,7 +183,7 @@ class LiveFeed(Feed):
             left = until - time.monotonic()
             if left <= 0 or self._store.delivered_in == self._store.round or self.notifs or self._store.has_news:
                 return None
-            self._store.bell.wait(heard, min(left, self._hold_left()))
+            self._store.bell.wait(heard, min(left, self._hold_left() or left))  # once it has waited enough, only others wake it
 
     def _take(self) -> bool:
         """Look at what has come until it is a bar; False where there is none. States are told on the way."""

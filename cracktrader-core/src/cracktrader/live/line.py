@@ -199,9 +199,12 @@ class CandleLine:
             return
         if candle.closed and self.frame.next(time) <= now:
             self._seen.pop(time, None)
-            if time in self._final:
-                self._late(candle)
-            elif len(self._final) < _KEPT:
+            known = self._final.get(time)
+            if known is not None:
+                self.counts.late += 1
+            if known is not None and candle.volume >= known.volume:
+                self._final[time] = candle  # it has not gone out yet: the last word counts
+            elif known is None and len(self._final) < _KEPT:
                 self._final[time] = candle
         elif time not in self._final:
             self._forms = self._forms or (forms and not candle.closed)

@@ -1,6 +1,7 @@
 """Live feeds in backtrader: the strategy sees live what it would see in a backtest over the same bars, and nothing is left."""
 
 import _thread
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -428,3 +429,27 @@ def test_a_bar_waits_for_those_of_a_feed_that_catches_up_and_sleeps_meanwhile() 
     assert times == sorted(times)
     assert [len(feed) for feed in feeds] == [140, 140]
     assert feeds[0]._store.round < 2_000
+
+
+def test_a_stream_that_cancels_itself_is_opened_again_with_pauses(venue) -> None:
+    """Client libraries do that where a connection is lost. Each opening is counted: there is no running in circles."""
+    feed = seconds(venue)
+
+    def play() -> None:
+        for _ in range(3):
+            venue.wait_for_streams()
+            opened = venue.opened
+            venue.push(asyncio.CancelledError())
+            until = time.monotonic() + 5
+            while venue.opened == opened and time.monotonic() < until:
+                time.sleep(0.01)
+        cerebro.runstop()
+
+    cerebro = ct.Cerebro()
+    cerebro.adddata(feed)
+    cerebro.addstrategy(Recorder)
+    player = in_background(play)
+    cerebro.run()
+    player.join()
+    assert venue.opened == 4
+    assert feed.stats["reconnects"] == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import threading
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
@@ -121,6 +122,7 @@ class CandleBuilder:
         self._recent: deque[str] = deque()
         self._arrivals = itertools.count()
         self._out: list[OHLCVCandle] = []
+        self._lock = threading.Lock()
 
     def take(self) -> list[OHLCVCandle]:
         """The candles that are ready."""
@@ -129,8 +131,9 @@ class CandleBuilder:
 
     @property
     def forming(self) -> OHLCVCandle | None:
-        """The latest candle as it stands."""
-        return self._candle(next(reversed(self._bars.values())), closed=False) if self._bars else None
+        """The latest candle as it stands; any thread may ask."""
+        with self._lock:
+            return self._candle(next(reversed(self._bars.values())), closed=False) if self._bars else None
 
     def on_up(self, now: int) -> None:
         """The stream was opened."""
@@ -154,12 +157,13 @@ class CandleBuilder:
             self.late += 1
             return
         key = (trade.time, number if number is not None else next(self._arrivals))
-        bar = self._bars.get(opens)
-        if bar is None:
-            bar = self._bars[opens] = _Bar(opens, key, key, trade.price, trade.price, trade.price, trade.price)
-            if len(self._bars) > 1:
-                self._bars = OrderedDict(sorted(self._bars.items()))
-        bar.add(trade, key, number)
+        with self._lock:
+            bar = self._bars.get(opens)
+            if bar is None:
+                bar = self._bars[opens] = _Bar(opens, key, key, trade.price, trade.price, trade.price, trade.price)
+                if len(self._bars) > 1:
+                    self._bars = OrderedDict(sorted(self._bars.items()))
+            bar.add(trade, key, number)
         self.on_time(now)
 
     def on_time(self, now: int) -> None:
@@ -173,7 +177,8 @@ class CandleBuilder:
                 return
             there = self._up is not None and self._up <= opens
             self._out.append(self._candle(bar, closed=whole or (self.trust and there)))
-            del self._bars[opens]
+            with self._lock:
+                del self._bars[opens]
             self._done, self._latest_before = end, bar.highest
         self.wake_at = None
 

@@ -119,7 +119,7 @@ class LiveLine:
         self._waits: deque[float] = deque(maxlen=1_000)
         self._put: deque[float] = deque()
         self._random = random.Random()  # noqa: S311  # to spread reconnects
-        self._starved = self._was_live = False
+        self._starved = self._was_live = self._restarting = False
         self._heard_at: float | None = None
         self._name = f"{source.name} {symbol or 'the only symbol'} {timeframe}"
 
@@ -264,9 +264,12 @@ class LiveLine:
                 await asyncio.wait({self._reading}, timeout=5)
             if self._builder is not None:
                 self._builder.on_down()
-            if self._reading.cancelled() or not self._reading.done():
-                continue  # a restart: the line has counted it already
-            if (error := self._reading.exception()) is not None:
+            if self._restarting:  # the line knows: it said so
+                self._restarting = False
+                await asyncio.sleep(backoff(0, self._random.random()))
+                continue
+            error = _error_of(self._reading)
+            if error is not None:
                 if isinstance(error, UnsupportedTimeframe) and self._builder is None and self._may_build:
                     self._hook = "stream_trades"
                     self._build()
@@ -371,6 +374,7 @@ class LiveLine:
             case Restart(why):
                 self._say(None, f"The stream is opened again: {why}.")
                 if self._reading is not None:
+                    self._restarting = True
                     self._reading.cancel()
             case StateChange(state, why):
                 self._say(state, why)
@@ -508,6 +512,13 @@ class LiveLine:
         task = asyncio.get_running_loop().create_task(in_thread(work))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
+
+
+def _error_of(task: asyncio.Task[Any]) -> BaseException | None:
+    """Why a task is over, or is to be given up."""
+    if not task.done():
+        return SourceError("it does not let go.")
+    return SourceError("it was cancelled.") if task.cancelled() else task.exception()
 
 
 def _percentiles(values: deque[float]) -> dict[str, float]:

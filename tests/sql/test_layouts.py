@@ -103,6 +103,22 @@ def test_numbers_of_any_type_are_the_same_in_both_ways(store: Store, kind: str) 
         assert np.allclose(loaded[0].close, wanted, rtol=1e-6, equal_nan=True)
 
 
+def test_a_float_of_mariadb_keeps_all_its_digits(mysql: Store) -> None:
+    """The server sends six digits of one, unless it is asked for more."""
+    written = [np.float32(value) for value in (61234.57, 61299.99, 61111.11, 61234.5, 1234567.25)]
+    bars = {**TYPES, **dict.fromkeys(("open", "high", "low", "close", "volume"), "FLOAT")}
+    name = mysql.create(bars, [("BTC/USDT", START + HOUR * at, *map(float, written)) for at in range(30)])
+    for options in ({"table": name}, {"query": f"SELECT * FROM {name}"}):
+        for fast in ("no", "yes"):
+            loaded = mysql.load(**options, fast=fast)
+            assert [loaded[column][7] for column in ("open", "high", "low", "close", "volume")] == written
+    trades = {"id": "BIGINT", "ts": "BIGINT", "price": "FLOAT", "amount": "FLOAT"}
+    name = mysql.create(trades, [(at, START + at, float(value), 1234567.25) for at, value in enumerate(written[:4])])
+    for aggregate in ("local", "database"):
+        (bar,) = mysql.load(table=name, trades=True, aggregate=aggregate)
+        assert (bar.open, bar.high, bar.low, bar.close, bar.volume) == (*written[:4], 4 * 1234567.25)
+
+
 def test_text_among_numbers_is_an_error_and_never_zero(sqlite: Store) -> None:
     rows = [(START + HOUR * at, 1.0, 1.0, 1.0, 1.0) for at in range(3000)]
     name = sqlite.create({"ts": "", "open": "", "high": "", "low": "", "close": ""}, rows)

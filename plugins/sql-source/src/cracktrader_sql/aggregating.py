@@ -145,9 +145,12 @@ def _inner(dialect: Dialect, asked: Question, columns: dict[str, Any]) -> sa.Sub
     return sa.select(bar.label("bar"), *timed.c).subquery("wanted")
 
 
+def _whole(dialect: Dialect, asked: Question, name: str) -> sa.ColumnElement[Any]:
+    return dialect.whole(sa.column(name), asked.series.relation.code(name))
+
+
 def _trades(dialect: Dialect, asked: Question) -> sa.Select[Any]:
-    column = asked.series.relation.column
-    names = {role: column(role) for role in asked.series.roles}
+    names = {role: _whole(dialect, asked, asked.series.relation.columns[role]) for role in asked.series.roles}
     rows = _inner(dialect, asked, names).c
     order = (rows.ms, rows.id)
     price, amount = dialect.double(rows.price), dialect.double(rows.amount)
@@ -170,8 +173,8 @@ def _trades(dialect: Dialect, asked: Question) -> sa.Select[Any]:
 
 def _bars(dialect: Dialect, asked: Question) -> sa.Select[Any]:
     series = asked.series
-    names = {role: series.relation.column(role) for role in series.roles}
-    names |= {f"extra {number}": sa.column(name) for number, name in enumerate(series.extra)}
+    names = {role: _whole(dialect, asked, series.relation.columns[role]) for role in series.roles}
+    names |= {f"extra {number}": _whole(dialect, asked, name) for number, name in enumerate(series.extra)}
     rows = _inner(dialect, asked, names).c
     summed = {"volume": rows.volume} if "volume" in names else {}
     summed |= {name: rows[f"extra {number}"] for number, name in enumerate(series.extra)}

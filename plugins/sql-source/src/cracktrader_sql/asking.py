@@ -53,7 +53,7 @@ def question(series: Series, dialect: Dialect, config: SqlConfig, request: BarRe
     time = relation.column("time")
     values: list[sa.ColumnElement[Any]] = []
     for name in series.columns:
-        column: sa.ColumnClause[Any] = sa.column(name)
+        column = dialect.whole(sa.column(name), relation.code(name))
         plain = name == relation.columns.get("flags") and isinstance(series.first[name], int)
         plain |= config.trades and name in (relation.columns.get("side"), relation.columns.get("id"))
         values.append(column if plain else dialect.number(column, text=series.is_text(name)))

@@ -69,6 +69,10 @@ class Dialect:
         """A text by which its spellings differ, where the database would take some of them for the same."""
         return column
 
+    def whole(self, column: sa.ColumnElement[Any], code: Any) -> sa.ColumnElement[Any]:  # noqa: ARG002 - others use it
+        """A column, of a type that the driver calls ``code``, with all the digits that it holds."""
+        return column
+
     def number(self, column: sa.ColumnElement[Any], *, text: bool) -> sa.ColumnElement[Any]:  # noqa: ARG002 - others use it
         """A column of numbers, or of text that holds numbers, as every driver sends it alike."""
         return column
@@ -184,6 +188,8 @@ class Postgres(Dialect):
         return sa.cast(sa.func.round(sa.extract("epoch", time) * sa.literal_column("1000000")), sa.BigInteger)
 
 
+#: What the protocol of MariaDB and MySQL calls a FLOAT.
+_FLOAT: Final = 4
 #: How long a text of many rows may be, in MariaDB and MySQL; as long as what they send at once.
 _LONGEST_TEXT: Final = 16 << 20
 
@@ -225,6 +231,9 @@ class MySql(Dialect):
         if hasattr(unread, "unbuffered_active"):
             unread.unbuffered_active = False
         connection.invalidate()
+
+    def whole(self, column: sa.ColumnElement[Any], code: Any) -> sa.ColumnElement[Any]:
+        return self.double(column) if code == _FLOAT else column  # of a FLOAT six digits are sent, and it holds more
 
     def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         # in one set of characters first: a column may be in another one than what it is compared with

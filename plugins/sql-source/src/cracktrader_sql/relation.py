@@ -38,17 +38,23 @@ _EARLIEST, _LATEST = -30_610_224_000_000, 253_370_764_800_000  # the years 1000 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Something to select from. ``columns`` says by role what they are called: ``{"time": "ts", "open": "o", …}``."""
+    """Something to select from. ``columns`` says by role what they are called: ``{"time": "ts", "open": "o", …}``, and
+    ``codes`` what the driver calls the types of ``names``."""
 
     name: str
     source: sa.FromClause
     columns: Mapping[str, str]
     names: tuple[str, ...]
+    codes: tuple[Any, ...]
     binds: frozenset[str] = frozenset()
 
     def column(self, role: str) -> sa.ColumnClause[Any]:
         """The column of a role, untyped: values come as the driver sends them."""
         return sa.column(self.columns[role])
+
+    def code(self, name: str) -> Any:
+        """What the driver calls the type of a column."""
+        return self.codes[self.names.index(name)]
 
     def has(self, role: str) -> bool:
         """Whether there is a column of that role."""
@@ -68,10 +74,11 @@ def find_relation(connection: sa.Connection, config: SqlConfig, request: BarRequ
         name = f"The table {source.fullname!r}"
     result = connection.execute(sa.select(sa.text("*")).select_from(source).limit(1))
     names = tuple(map(str, result.keys()))
+    codes = tuple(column[1] for column in result.cursor.description)
     result.close()
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise MalformedData(f"{name} has two columns called {twice[0]!r}.", hint="Give one of them another name: … AS name.")
-    return Relation(name, source, _columns(name, names, config), names, binds)
+    return Relation(name, source, _columns(name, names, config), names, codes, binds)
 
 
 # ── tables ───────────────────────────────────────────────────────────────────────────────────────────

@@ -20,6 +20,7 @@ from live_feeds import live
 from loading_many import dask, many
 from measuring import Result, cpu_of, peak_memory_of, side_by_side
 from over_ccxt import ccxt
+from over_ccxt_live import ccxt_live
 from over_http import http
 
 import cracktrader as ct
@@ -309,5 +310,5 @@ def sql(rows: int) -> Iterator[Result]:
 
 CASES: dict[str, Callable[[int], Iterator[Result]]] = {
     case.__name__: case
-    for case in (imports, catalog, ccxt, checks, csv, day, http, lines, live, resampling, sql, trades, many, dask)
+    for case in (imports, catalog, ccxt, ccxt_live, checks, csv, day, http, lines, live, resampling, sql, trades, many, dask)
 }  # fmt: skip

@@ -232,3 +232,80 @@ def test_epochs_of_seconds_are_read_exactly(seconds: list[int]) -> None:
     assert times(seconds).tolist() == wanted
     assert times([str(one) for one in seconds]).tolist() == wanted
     assert times([1000 * one for one in seconds], unit="ms").tolist() == wanted
+
+
+# ── none, or an error ────────────────────────────────────────────────────────────────────────────────
+
+NOT_ROWS: list[tuple[Any, dict[str, Any], str]] = [
+    ({"data": {"candles": ROWS}}, {"records": "data.candels"}, "'data.candels' leads to nothing in an answer with keys 'data'"),
+    ({"error": "invalid api key"}, {"records": "data"}, "leads to nothing in an answer with keys 'error'"),
+    ({"message": "internal maintenance"}, {"records": "data.list"}, "with keys 'message'"),
+    ({"code": 0, "data": None}, {"records": "data"}, "with keys 'code', 'data'"),
+    (ROWS, {"records": "data"}, "with list in it"),
+    ({"message": "internal maintenance"}, {}, "not clear where the rows are"),
+]
+
+
+@pytest.mark.parametrize(("body", "options", "said"), NOT_ROWS)
+def test_an_answer_without_rows_is_an_error_where_it_does_not_say_that_there_are_none(
+    server: Server, load: Callable[..., ct.Bars], body: Any, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(MalformedData, match=said):
+        load(server.on("/x", body), params={"all": 1}, **options)
+
+
+@pytest.mark.parametrize(
+    ("body", "options"),
+    [
+        ({"data": []}, {"records": "data"}),
+        ({"data": {}}, {"records": "data"}),
+        ({}, {"records": "data"}),
+        ({"code": 0, "msg": "", "data": []}, {"records": "data"}),
+        ({"count": 0}, {"records": "data", "empty": '"count": 0'}),
+        ({"count": 0}, {"empty": '"count": 0'}),
+        ({"count": 0}, {"records": "data || `[]`"}),
+        ([], {}),
+    ],
+)
+def test_an_answer_that_says_that_there_are_none_is_none(
+    server: Server, load: Callable[..., ct.Bars], body: Any, options: dict[str, Any]
+) -> None:
+    assert len(load(server.on("/x", body), params={"all": 1}, **options)) == 0
+
+
+@pytest.mark.parametrize("records", ["data.candles", None])
+@pytest.mark.parametrize(
+    "busy",
+    [
+        {"code": 429, "message": "Too many requests"},
+        {"code": "50011", "msg": "Too Many Requests", "data": {"candles": []}},
+        {"data": "Too many requests"},
+    ],
+)
+def test_an_error_where_rows_should_be_is_tried_again_where_it_may_pass(
+    server: Server, load: Callable[..., ct.Bars], busy: Any, records: str | None
+) -> None:
+    url = server.in_turn("/x", [busy, busy, {"data": {"candles": ROWS}}])
+    assert load(url, records=records, params={"all": 1}) == BARS
+    assert len(server.asked) == 3
+
+
+def test_an_error_in_the_middle_of_a_range_is_not_kept_in_a_catalog_as_none(server: Server, tmp_path: Any) -> None:
+    def answer(asked: Any) -> Any:
+        rows = BARS.between(int(asked.query["from"]), int(asked.query["to"]), unit="ms").to_records()[:5]
+        return {"code": 1, "reason": "under repair"} if down and len(server.asked) == 2 else {"data": rows}
+
+    options: dict[str, Any] = {
+        "url": server.on("/x", answer), "params": {"from": "{start}", "to": "{end}"}, "records": "data", "symbol": "BTC/USDT",
+        "timeframe": "1h", "start": "2024-01-01", "end": "2024-01-01T12:00", "catalog": tmp_path,
+    }  # fmt: skip
+    down = True
+    with pytest.raises(MalformedData, match="with keys 'code', 'reason'"):
+        ct.load("http", **options)
+    down = False
+    assert ct.load("http", **options) == BARS
+
+
+def test_a_symbol_that_is_not_known_is_told_from_an_answer_without_rows(server: Server, load: Callable[..., ct.Bars]) -> None:
+    with pytest.raises(UnknownSymbol):
+        load(server.on("/x", {"result": "unknown symbol"}), records="data", params={"all": 1})

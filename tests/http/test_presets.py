@@ -12,7 +12,7 @@ import pytest
 from httpmarket import Said, Server
 
 import cracktrader as ct
-from cracktrader.errors import NotSupported, UnknownSymbol
+from cracktrader.errors import CracktraderError, NotSupported, UnknownSymbol
 from cracktrader_http.presets import preset_names, read_preset
 
 SHAPES = {path.stem: json.loads(path.read_text()) for path in (Path(__file__).parent / "shapes").glob("*.json")}
@@ -75,6 +75,13 @@ def test_when_it_is_asked_too_often_it_is_asked_again(ask: Callable[..., ct.Bars
 @pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if "none" in shape])
 def test_a_range_without_bars_is_no_error(ask: Callable[..., ct.Bars], name: str) -> None:
     assert len(ask(name, SHAPES[name]["none"])) == 0
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("answer", [{"message": "internal maintenance"}, {"status": "OK", "request_id": "1"}])
+def test_an_answer_of_another_shape_is_no_empty_range(ask: Callable[..., ct.Bars], name: str, answer: Any) -> None:
+    with pytest.raises(CracktraderError):
+        ask(name, answer)
 
 
 def test_what_kraken_does_not_have_any_more_is_refused() -> None:

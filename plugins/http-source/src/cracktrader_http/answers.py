@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urljoin
 
-import jmespath
 import numpy as np
 
 from cracktrader.bars import PRICES, Bars
@@ -18,11 +16,15 @@ from cracktrader.request import BarRequest
 from cracktrader_http.bodies import columns_of, format_of, parse_csv, parse_json, parse_ndjson, parse_parquet, rows_in
 from cracktrader_http.columns import numbers, times
 from cracktrader_http.config import HttpConfig
+from cracktrader_http.paths import search
 from cracktrader_http.retrying import Again
 from cracktrader_http.transport import Transport
 from cracktrader_http.validators import Answer
 
 __all__ = ["Page", "Reader"]
+
+#: Keys under which APIs say what is wrong.
+_COMPLAINTS: Final = re.compile(r"(?i)err|message|msg|reason|detail|note|info")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,8 @@ class Reader:
 
     def event(self, data: bytes, closed: str | None) -> tuple[Bars, bool]:
         """The bars of one event of a stream, and whether the JMESPath ``closed`` is true of it."""
-        answer = Answer("An event of the stream was heard, and", self._config.url, 200, {}, data)
-        return self.read(answer).bars, closed is not None and bool(_search(closed, parse_json(data)))
+        answer = Answer("An event of the stream was heard, and", self._config.url, 200, {}, data, heard=True)
+        return self.read(answer).bars, closed is not None and bool(search(closed, parse_json(data)))
 
     def _page(self, answer: Answer) -> Page:
         config = self._config
@@ -79,13 +81,34 @@ class Reader:
             if self._says_empty(said := self._complaint(body)):
                 return Page(self._bars({}), 0, last=True)
             self._refuse(answer, said)
-            rows = rows_in(body) if config.records is None else _search(config.records, body)
-            columns = columns_of(rows, config.columns)
+            columns = columns_of(self._rows(answer, body), config.columns)
         bars = self._bars(columns)
         following = answer.next_link and urljoin(answer.url, answer.next_link)
         if config.next is not None and body is not None:
-            following = _search(config.next, body)
-        return Page(bars, len(bars), following, config.stop is not None and bool(_search(config.stop, body)))
+            following = search(config.next, body)
+        return Page(bars, len(bars), following, config.stop is not None and bool(search(config.stop, body)))
+
+    def _rows(self, answer: Answer, body: Any) -> Any:
+        """The rows of an answer. That there are none it must say itself: an empty list, or what `empty` matches."""
+        path, problem, rows = self._config.records, None, None
+        try:
+            rows = rows_in(body) if path is None else search(path, body)
+        except MalformedData as error:
+            problem = error
+        if (rows is None or isinstance(rows, str)) and (body or problem) and not answer.heard:
+            text = answer.body[:5000].decode("utf-8", errors="replace")
+            if self._says_empty(text):
+                return []
+            self._refuse(answer, text, only_known=True)
+            if rows is None:
+                raise problem or _no_rows(path, body)
+        if problem is not None:
+            raise problem
+        if not rows and isinstance(body, Mapping) and self._config.error is None:
+            self._refuse(
+                answer, " ".join(str(said) for key, said in body.items() if said and _COMPLAINTS.search(key)), only_known=True
+            )
+        return rows
 
     def _bars(self, columns: Mapping[str, Any]) -> Bars:
         symbol, frame = self._request.symbol, self._request.timeframe
@@ -111,21 +134,24 @@ class Reader:
 
     def _complaint(self, body: Any) -> str:
         """What an answer with status 200 says is wrong; empty where nothing is."""
-        said = None if self._config.error is None else _search(self._config.error, body)
+        said = None if self._config.error is None else search(self._config.error, body)
         return str(said) if said else ""
 
     def _says_empty(self, text: str) -> bool:
         return bool(text and self._config.empty and re.search(self._config.empty, text))
 
-    def _refuse(self, answer: Answer, text: str) -> None:
-        """Raise what an answer with status 200 says is wrong."""
+    def _refuse(self, answer: Answer, text: str, only_known: bool = False) -> None:
+        """Raise what an answer with status 200 says is wrong; ``only_known`` where it need not be that anything is."""
         if not text:
             return
         if unknown := self._unknown_symbol(text, answer):
             raise unknown
+        passing = re.search(self._config.retry_error, text)
         text = self._transport.secrets.hide(text)[:300]
-        if re.search(self._config.retry_error, text):
+        if passing:
             raise Again(f"it answered {answer.status}, and says: {text!r}")
+        if only_known:
+            return
         raise PermanentSourceError(
             f"{answer.told} says: {text!r}.", hint="Look the message up in the documentation of the API.", status=answer.status
         )
@@ -145,16 +171,10 @@ class Reader:
         )
 
 
-@lru_cache(maxsize=256)
-def _compiled(expression: str) -> Any:
-    return jmespath.compile(expression)
-
-
-def _search(expression: str, body: Any) -> Any:
-    try:
-        return _compiled(expression).search(body)
-    except jmespath.exceptions.JMESPathError as error:
-        raise MalformedData(
-            f"The JMESPath {expression!r} fails on the answer: {str(error).splitlines()[0]}",
-            hint="Is the answer of another shape?",
-        ) from None
+def _no_rows(path: str | None, body: Any) -> MalformedData:
+    found = f"keys {', '.join(map(repr, list(body)[:10]))}" if isinstance(body, Mapping) else f"{type(body).__name__} in it"
+    return MalformedData(
+        f"records={path!r} leads to nothing in an answer with {found}",
+        hint="Is it spelled right? If the API leaves the rows out where it has none, say how that is told: empty='…', a regular"
+        f" expression, or records={f'{path} || `[]`'!r}. What it says of errors: error='…'.",
+    )

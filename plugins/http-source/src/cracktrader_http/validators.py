@@ -17,7 +17,10 @@ Asked = tuple[str, tuple[tuple[str, str], ...]]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said: where (without secrets), its status, headers in lower case, the unpacked body, and its next page."""
+    """What a server said: where (without secrets), its status, headers in lower case, the unpacked body, and its next page.
+
+    ``heard``: it is an event of a stream, among which others come that hold no bars.
+    """
 
     told: str
     url: str
@@ -25,6 +28,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     next_link: str | None = None
+    heard: bool = False
 
 
 class KnownAnswers:

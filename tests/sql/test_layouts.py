@@ -77,6 +77,45 @@ def test_dates(store: Store) -> None:
         assert store.load(table=name, timeframe="1d", fast=fast, start="2024-01-02", end="2024-01-03") == days[1:2]
 
 
+DATES = {
+    "YYYYMMDD": ("BIGINT", "1d", lambda moment: int(f"{moment:%Y%m%d}")),
+    "YYYYMMDDHHMM": ("BIGINT", "1d", lambda moment: int(f"{moment:%Y%m%d%H%M}")),
+    "YYYYMMDDHHMMSS": ("BIGINT", "1d", lambda moment: int(f"{moment:%Y%m%d%H%M%S}")),
+    "YYYYMMDD as NUMERIC": ("NUMERIC(10, 2)", "1d", lambda moment: Decimal(f"{moment:%Y%m%d}")),
+    "days since 1970": ("INTEGER", "1d", lambda moment: (moment - dt.datetime(1970, 1, 1)).days),
+    "Julian days": ("DOUBLE PRECISION", "1d", lambda moment: (moment - dt.datetime(1970, 1, 1)).days + 2_440_587.5),
+}
+
+
+@pytest.mark.parametrize("layout", DATES)
+def test_numbers_that_are_no_epoch_times_are_not_read_as_seconds_of_1970(store: Store, layout: str) -> None:
+    kind, frame, written = DATES[layout]
+    if store.kind == "sqlite" and kind.startswith("NUMERIC"):
+        pytest.skip("sqlite has no such type")
+    days = [dt.datetime(2024, 1, 1) + dt.timedelta(day) for day in range(60)]
+    name = store.create({**TYPES, "ts": kind}, [("BTC/USDT", written(day), 1.0, 2.0, 0.5, 1.0, 10.0) for day in days])
+    for asked in ({}, {"start": "2024-01-01", "end": "2024-02-01"}):
+        with pytest.raises(MalformedData, match=r"look like dates|small numbers") as caught:
+            store.load(table=name, timeframe=frame, **asked)
+        assert "time_unit='s'" in caught.value.hint
+
+
+def test_text_of_the_same_digits_is_a_date(store: Store) -> None:
+    days = [START + day * 24 * HOUR for day in range(60)]
+    name = store.create({**TYPES, "ts": "BIGINT"}, [("X", int(f"{moment(t):%Y%m%d}"), 1.0, 2.0, 0.5, 1.0, 10.0) for t in days])
+    text = "CHAR(8)" if store.kind == "mysql" else "VARCHAR(8)"
+    query = f"SELECT CAST(ts AS {text}) AS ts, open, high, low, close FROM {name}"
+    assert store.load(query=query, timeframe="1d").time.tolist() == days
+    assert store.load(query=query, timeframe="1d", start="2024-01-05", end="2024-01-08").time.tolist() == days[4:7]
+
+
+def test_seconds_of_before_1973_are_read_where_that_is_said(store: Store) -> None:
+    name = store.create(TYPES, [("BTC/USDT", 86_400 * (365 + at), 1.0, 2.0, 0.5, 1.0, 10.0) for at in range(30)])
+    with pytest.raises(MalformedData, match="small numbers"):
+        store.load(table=name, timeframe="1d")
+    assert store.load(table=name, timeframe="1d", time_unit="s").time[0] == 365 * 24 * HOUR
+
+
 NUMBERS = {
     "DOUBLE PRECISION": (0.1, 1e-8, 123456.789, 3.0, None),
     "REAL": (0.1, 1e-8, 123456.789, 3.0, None),

@@ -25,6 +25,9 @@ Kind = Literal["epoch", "timestamp", "aware", "date", "text", "opaque"]
 _PER_MS: Final[dict[EpochUnit, tuple[int, int]]] = {"s": (1, 1000), "ms": (1, 1), "us": (1000, 1), "ns": (1_000_000, 1)}
 _DAY: Final = 86_400_000
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}([ T]|$)")
+#: A date, or a date with hours, minutes and maybe seconds, without signs between.
+_DATE: Final = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(([01]\d|2[0-3])[0-5]\d([0-5]\d)?)?")
+_1973: Final = 94_694_400
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -92,10 +95,27 @@ def clock_of(first: Any, last: Any, unit: EpochUnit | None = None) -> Clock:
     kind = kinds.pop()
     if kind != "epoch":
         return Clock(kind)
+    if unit is None:
+        _refuse_other_numbers(first, last)
     try:
         return Clock(kind, unit or epoch_unit(np.array([float(first), float(last)])))
     except InvalidTime as error:
         raise MalformedData(error.message, hint=f"{error.hint} The option is time_unit.") from error
+
+
+def _refuse_other_numbers(first: Any, last: Any) -> None:
+    """Never dates that are written as numbers, nor days, as a few seconds of 1970."""
+    if all(_DATE.fullmatch(f"{value:.0f}") and value == int(value) for value in (first, last)):
+        raise MalformedData(
+            f"The times are numbers that look like dates: the first is {first}, the last {last}.",
+            hint="Read them through a query that makes text of them, such as CAST(… AS VARCHAR(14)); if they are epoch numbers,"
+            " say which: time_unit='s'.",
+        )
+    if max(abs(first), abs(last)) < _1973:
+        raise MalformedData(
+            f"The times are small numbers, from {first} to {last}: as seconds they would be of 1970 to 1972.",
+            hint="Convert days and the like in a query; if they are seconds, say so: time_unit='s'.",
+        )
 
 
 def _kind(value: Any) -> Kind:

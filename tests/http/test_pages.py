@@ -286,3 +286,44 @@ def test_symbols_and_timeframes_are_spelled_as_the_api_does(server: Server, load
     server.on("/v1/BTC%2FUSDT/x", [])
     load(server.url + "/v1/{symbol}/x")
     assert [asked.path for asked in server.asked] == ["/v1/XBTUSD/60/x", "/v1/BTC%2FUSDT/x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"params": {"cursor": "{cursor}"}, "next": "nextt"}, "keys of next='nextt'"),
+        ({"params": {"cursor": "{cursor}"}, "next": "meta.next"}, "keys of next='meta.next'"),
+        ({"params": {"page": "{page}"}, "stop": "!hasmore"}, "keys of stop='!hasmore'"),
+        ({"params": {"page": "{page}"}, "stop": "meta.more == `null`"}, "keys of stop='meta.more"),
+    ],
+)
+def test_a_next_or_stop_that_no_answer_has_does_not_end_the_pages(
+    server: Server, load: Load, options: dict[str, Any], said: str
+) -> None:
+    answer = sliced(ROWS, 10, lambda part, asked, after: {"data": part, "next": str(after), "has_more": after < len(ROWS)})
+    with pytest.raises(MalformedData, match=said) as caught:
+        load(server.on("/x", answer), records="data", **options)
+    assert "leaves them out in the last page" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"params": {"cursor": "{cursor}"}, "next": "next"},
+        {"params": {"cursor": "{cursor}"}, "next": "next || ''"},
+        {"params": {"page": "{page}"}, "stop": "!more"},
+        {"params": {"page": "{page}"}, "stop": "!(more || `false`)"},
+        {"params": {"page": "{page}"}, "stop": "length(data) < `10`"},
+    ],
+)
+@pytest.mark.parametrize("size", [10, 100])
+def test_a_last_page_may_leave_out_what_the_others_have(server: Server, load: Load, options: dict[str, Any], size: int) -> None:
+    def wrap(part: list[Any], asked: Asked, after: int) -> Any:
+        return {"data": part} | ({"next": str(after), "more": True} if after < len(ROWS) else {})
+
+    url, whole = server.on("/x", sliced(ROWS, size, wrap)), "||" in repr(options) or "length" in repr(options)
+    if size == 100 and not whole:  # one page, which does not have the key either
+        with pytest.raises(MalformedData, match="No answer of the API has the keys"):
+            load(url, records="data", **options)
+    else:
+        assert load(url, records="data", **options) == BARS

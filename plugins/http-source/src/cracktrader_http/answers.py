@@ -16,7 +16,7 @@ from cracktrader.request import BarRequest
 from cracktrader_http.bodies import columns_of, format_of, parse_csv, parse_json, parse_ndjson, parse_parquet, rows_in
 from cracktrader_http.columns import numbers, times
 from cracktrader_http.config import HttpConfig
-from cracktrader_http.paths import search
+from cracktrader_http.paths import has_keys, search
 from cracktrader_http.retrying import Again
 from cracktrader_http.transport import Transport
 from cracktrader_http.validators import Answer
@@ -29,12 +29,16 @@ _COMPLAINTS: Final = re.compile(r"(?i)err|message|msg|reason|detail|note|info")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The bars of one answer, oldest first and not yet cut to a range; how many rows it had; what leads to the next page."""
+    """The bars of one answer, oldest first and not yet cut to a range; how many rows it had; what leads to the next page.
+
+    ``lacking`` are those of the options `next` and `stop` whose keys it does not have.
+    """
 
     bars: Bars
     rows: int
     next: Any = None
     last: bool = False
+    lacking: frozenset[str] = frozenset()
 
 
 class Reader:
@@ -86,7 +90,10 @@ class Reader:
         following = answer.next_link and urljoin(answer.url, answer.next_link)
         if config.next is not None and body is not None:
             following = search(config.next, body)
-        return Page(bars, len(bars), following, config.stop is not None and bool(search(config.stop, body)))
+        last = config.stop is not None and bool(search(config.stop, body))
+        paths = {"next": config.next, "stop": config.stop}
+        lacking = frozenset(name for name, path in paths.items() if path is not None and not has_keys(path, body))
+        return Page(bars, len(bars), following, last, lacking)
 
     def _rows(self, answer: Answer, body: Any) -> Any:
         """The rows of an answer. That there are none it must say itself: an empty list, or what `empty` matches."""

@@ -164,13 +164,17 @@ class Fetch:
         turn: dict[str, Any] = {"page": config.first_page, "offset": 0, "cursor": None}
         wanted = self.wanted(start, end, **turn)
         seen: set[Any] = set()
+        lacking = frozenset({"next", "stop"})
         while True:
             page = self._ask(wanted)
             yield page.bars
+            lacking &= page.lacking if page.rows else lacking
             if kind == "none" or page.last or (kind in ("page", "offset") and not page.rows):
+                self._refuse_to_end(page.last and page.rows and lacking & {"stop"})
                 return
             if kind in ("cursor", "next", "link"):
                 if page.next is None or page.next in ("", False, 0, "0"):
+                    self._refuse_to_end(page.rows and lacking & {"next"})
                     return
                 if str(page.next) in seen:
                     shown = self._transport.secrets.hide_url(str(page.next))
@@ -186,6 +190,16 @@ class Fetch:
             turn["offset"] += page.rows
             turn["cursor"] = page.next
             wanted = self.wanted(start, end, **turn)
+
+    def _refuse_to_end(self, lacking: Any) -> None:
+        """Raise where the last page was told by a key that no page had: the option is misspelt, and pages are missing."""
+        for name in lacking or ():
+            path = getattr(self._config, name)
+            besides = {"next": f"{path} || ''", "stop": "!(has_more || `false`)"}[name]
+            raise MalformedData(
+                f"No answer of the API has the keys of {name}={path!r}, so it is not known whether there are more pages.",
+                hint=f"Is it spelled right? If the API leaves them out in the last page, say so: {name}={besides!r}.",
+            )
 
     # ── of a stream ──────────────────────────────────────────────────────────────────────────────────
 

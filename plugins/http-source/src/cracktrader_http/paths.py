@@ -10,22 +10,21 @@ import jmespath
 
 from cracktrader.errors import MalformedData
 
-__all__ = ["compiled", "has_keys", "search"]
+__all__ = ["has_keys", "search"]
 
 #: Below these a key is looked for in the answer itself, not in a part of it.
 _IN_THE_ANSWER: Final = frozenset({"not_expression", "and_expression", "or_expression", "comparator", "function_expression"})
 
 
 @lru_cache(maxsize=256)
-def compiled(expression: str) -> Any:
-    """A JMESPath, ready to be used; raises ``JMESPathError``."""
+def _compiled(expression: str) -> Any:
     return jmespath.compile(expression)
 
 
 def search(expression: str, body: Any) -> Any:
     """What a JMESPath finds; raises :class:`MalformedData` where it can't be applied to such an answer."""
     try:
-        return compiled(expression).search(body)
+        return _compiled(expression).search(body)
     except jmespath.exceptions.JMESPathError as error:
         raise MalformedData(
             f"The JMESPath {expression!r} fails on the answer: {str(error).splitlines()[0]}",
@@ -38,7 +37,7 @@ def has_keys(expression: str, body: Any) -> bool:
 
     ``a || b`` says what counts where there is no ``a``, so an answer need not have it.
     """
-    keys = list(_keys(compiled(expression).parsed))
+    keys = list(_keys(_compiled(expression).parsed))
     return not keys or any(_is_there(path, body) for path in keys)
 
 

@@ -22,6 +22,8 @@ START = 1_704_067_200_000  # 2024-01-01
 VARIABLES = {"postgresql": "CRACKTRADER_TEST_POSTGRES_URL", "mysql": "CRACKTRADER_TEST_MYSQL_URL"}
 DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql", "duckdb": "duckdb_engine"}
 ALL = ("sqlite", "duckdb", "postgresql", "mysql")
+#: What the connections are called that are counted: other processes test on the same server.
+APPLICATION = f"ct-leak-{secrets.token_hex(4)}"
 
 
 _ENGINES: dict[str, Any] = {}
@@ -179,7 +181,7 @@ def made(kind: str, folder: Path) -> Iterator[Store]:
 
 
 def connections(store: Store) -> int:
-    ours = "backend_type = 'client backend' AND application_name = 'ct-leak'"
+    ours = f"backend_type = 'client backend' AND application_name = '{APPLICATION}'"
     query = f"SELECT count(*) FROM pg_stat_activity WHERE {ours}"
     for _ in range(500):  # a server takes a moment to notice
         if not (count := int(store.run(query)[0][0])):
@@ -190,4 +192,4 @@ def connections(store: Store) -> int:
 
 @pytest.fixture
 def leaky(postgresql: Store) -> tuple[Store, str]:
-    return postgresql, f"{postgresql.url}?application_name=ct-leak"
+    return postgresql, f"{postgresql.url}?application_name={APPLICATION}"

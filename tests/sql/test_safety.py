@@ -15,7 +15,7 @@ import cracktrader as ct
 from cracktrader.errors import CracktraderError, MalformedData, PermanentSourceError, SourceNotFound, TemporarySourceError
 from cracktrader_sql import tuning
 
-from .conftest import START, TYPES, Store, connections, records, sa, series
+from .conftest import APPLICATION, START, TYPES, Store, connections, records, sa, series
 
 ATTACKS = (
     "BTC/USDT' OR '1'='1",
@@ -142,7 +142,7 @@ def test_a_hundred_failures_leave_no_connection(leaky: tuple[Store, str], fast: 
         for _ in range(3):
             with pytest.raises(TemporarySourceError):
                 ct.load("sql", url=url, query="SELECT pg_sleep(9) AS ts", timeout=0.02, **asked)
-        busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ct-leak'"
+        busy = f"SELECT count(*) FROM pg_stat_activity WHERE application_name = '{APPLICATION}'"
         assert store.run(f"{busy} AND state <> 'idle'")[0][0] == 0
         assert store.run(busy)[0][0] <= len(ways)  # one is kept by each source that is open
     assert connections(store) == 0

@@ -15,7 +15,7 @@ import cracktrader as ct
 from cracktrader.errors import InvalidOption
 from cracktrader_sql import polling
 
-from .conftest import HOUR, START, TYPES, Store, connections
+from .conftest import APPLICATION, HOUR, START, TYPES, Store, connections
 
 
 class Clock:
@@ -128,7 +128,7 @@ def test_connections_that_were_lost_between_two_looks_are_replaced(leaky: tuple[
         for turn in range(1, 4):
             await until(lambda turn=turn: clock.asked == turn)
             await asyncio.sleep(0.1)  # it has its answer, and waits
-            store.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ct-leak'")
+            store.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '{APPLICATION}'")
         write(store, name, START)
         clock.now = START + HOUR + 1000
         assert (await waiting).time == START

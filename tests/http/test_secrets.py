@@ -305,3 +305,55 @@ def test_the_identity_tells_apis_apart_and_not_ways_of_fetching() -> None:
 def test_the_identity_of_a_preset_is_its_name_and_what_differs() -> None:
     assert ct.source("http", preset="kraken").identity == {"preset": "kraken"}
     assert ct.source("http", preset="kraken", api_url="https://other/").identity == {"preset": "kraken", "url": "https://other/"}
+
+
+# ── what servers say back ────────────────────────────────────────────────────────────────────────────
+
+ECHOED = "k3y/of+mine==\"'quoted"
+FORMS = [ECHOED, quote(ECHOED), quote(ECHOED, safe=""), ECHOED.replace("/", "\\/"), json.dumps(ECHOED)[1:-1], "k3y", "quoted"]
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        f"invalid key {ECHOED}",
+        "x" * 40 + ECHOED,  # cut where it is quoted
+        [[1_704_067_200_000, 1, 2, 0.5, f"bad key {ECHOED}", 3]],
+        [[1_704_067_200_000, 1, 2, 0.5, 1, 3], [ECHOED]],
+        [{"error": 1, ECHOED: 2}],
+        {"data": f"key {ECHOED}", "more": 1},
+        {ECHOED: 1},
+        {ECHOED: [], "b": []},
+        Said(json.dumps({"error": f"key {ECHOED}"}).replace("/", "\\/").encode(), 400),
+        Said(json.dumps([f"key {ECHOED}"]).replace("/", "\\/").encode()),
+        Said(f"time,open,{ECHOED}\n1,2,3\n".encode(), headers={"Content-Type": "text/csv"}),
+    ],
+)
+@pytest.mark.parametrize("records", [None, "data"])
+def test_a_key_that_the_server_says_back_shows_nowhere(server: Server, load: Load, echo: Any, records: str | None) -> None:
+    with pytest.raises(CracktraderError) as caught:
+        load(server.on("/x", echo), api_key=ECHOED, records=records, pagination="none", retries=0, **ALL)
+    shown = f"{caught.value} {dict(caught.value.context)} {''.join(traceback.format_exception(caught.value))}"
+    assert [form for form in FORMS if form in shown] == []
+
+
+def test_a_key_in_the_address_is_not_in_the_log_of_the_library_that_sends_it(
+    server: Server, load: Load, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    options: dict[str, Any] = {"api_key": KEY, "auth": {"kind": "query", "name": "user"}}
+    assert load(server.on("/x", ROWS), **options, **ALL) == BARS
+    logged = "".join(record.getMessage() for record in caplog.records if record.name.startswith("urllib3"))
+    assert "GET /x?all=1&user=***" in logged
+    assert KEY not in caplog.text
+    assert quote(KEY, safe="") not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"auth": {"token": ECHOED}}, {"credentials": ["me", ECHOED]}, {"a": [{"secret": ECHOED}]}, {"a": {"b": SecretStr(ECHOED)}}],
+)
+def test_a_key_deep_in_the_body_shows_nowhere(server: Server, load: Load, body: Any) -> None:
+    with pytest.raises(PermanentSourceError) as caught:
+        load(server.on("/x", lambda asked: Said(asked.body, 400)), body=body)
+    assert [form for form in FORMS if form in str(caught.value)] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urljoin
 
@@ -61,16 +61,33 @@ class Reader:
         try:
             return self._page(answer)
         except MalformedData as error:
+            hide, said = self._transport.secrets.hide, self._without_secrets(answer, error)
             raise MalformedData(
-                f"{error.message.rstrip('.')}. {answer.told} begins with {self._transport.excerpt(answer)}.",
-                hint=error.hint,
-                **{**error.context, "url": self._transport.secrets.hide_url(answer.url), "status": answer.status},
+                f"{hide(said.message).rstrip('.')}. {answer.told} begins with {self._transport.excerpt(answer)}.",
+                hint=hide(said.hint),
+                **{name: hide(value) if isinstance(value, str) else value for name, value in said.context.items()},
+                url=self._transport.secrets.hide_url(answer.url),
+                status=answer.status,
             ) from None
+
+    def _without_secrets(self, answer: Answer, error: MalformedData) -> MalformedData:
+        """The same error of the answer without our secrets: what it quotes may be escaped or cut, and then no more be told."""
+        text = answer.body.decode("utf-8", "surrogateescape")
+        if self._transport.secrets.are_in(text):
+            try:
+                self._page(replace(answer, body=self._transport.secrets.hide(text).encode("utf-8", "surrogateescape")))
+            except MalformedData as same:
+                return same
+        return error
 
     def event(self, data: bytes, closed: str | None) -> tuple[Bars, bool]:
         """The bars of one event of a stream, and whether the JMESPath ``closed`` is true of it."""
         answer = Answer("An event of the stream was heard, and", self._config.url, 200, {}, data, heard=True)
-        return self.read(answer).bars, closed is not None and bool(search(closed, parse_json(data)))
+        bars = self.read(answer).bars
+        try:
+            return bars, closed is not None and bool(search(closed, parse_json(data)))
+        except MalformedData as error:
+            raise MalformedData(self._transport.secrets.hide(error.message), hint=error.hint) from None
 
     def _page(self, answer: Answer) -> Page:
         config = self._config

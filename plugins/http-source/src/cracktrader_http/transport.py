@@ -12,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3.exceptions
+from pydantic import SecretStr
 
 from cracktrader.errors import (
     CracktraderError,
@@ -76,14 +77,15 @@ class Transport:
         self._signer = Signer(config.signing, self.api_key, self.secrets, self._ask_token)
 
     def _learn_secrets(self, config: HttpConfig) -> None:
-        for mapping in (config.headers, config.params, config.body if isinstance(config.body, dict) else {}):
-            self.secrets.add_named(fill({name: item for name, item in mapping.items() if isinstance(item, str)}, {}))
-            for item in mapping.values():
-                if hasattr(item, "get_secret_value"):
-                    self.secrets.add(str(fill(item, {})))
-        for name in _environment_names([config.url, config.params, config.headers, config.body]):
+        for given in (config.headers, config.params, config.body, config.stream.params):
+            self.secrets.add_named(fill(given, {}))
+            for secret in _secret_values(given):
+                self.secrets.add(plain(secret))
+        for name in _environment_names(
+            [config.url, config.params, config.headers, config.body, config.stream.url, config.stream.params]
+        ):
             self.secrets.add(from_environment(name))
-        for address in filter(None, (config.url, config.proxy)):
+        for address in filter(None, (config.url, config.stream.url, config.proxy)):
             if password := urlsplit(address).password:
                 self.secrets.add(password)
 
@@ -210,9 +212,12 @@ class Transport:
             prepared.headers.update(self._known.conditions(asked))
         timeouts = (min(options.connect_timeout, max(0.01, patience.left)), min(options.read_timeout, max(0.01, patience.left)))
         try:
-            with self._opened().send(
-                prepared, stream=True, allow_redirects=False, timeout=timeouts, **self._surroundings(url)
-            ) as response:
+            with (
+                self.secrets.kept_from_logs(),
+                self._opened().send(
+                    prepared, stream=True, allow_redirects=False, timeout=timeouts, **self._surroundings(url)
+                ) as response,
+            ):
                 if "Age" not in response.headers:  # else the time is that of a cache's copy
                     self._note_clock(response.headers.get("Date"))
                 body = (take or self._body)(response, told, patience)
@@ -386,6 +391,14 @@ def _origin(url: str) -> str:
         return url
     port = port or {"https": 443, "http": 80}.get(parts.scheme)
     return f"{parts.scheme}://{(parts.hostname or '').lower()}:{port}"
+
+
+def _secret_values(given: Any) -> Iterator[SecretStr]:
+    if isinstance(given, SecretStr):
+        yield given
+    elif isinstance(given, (Mapping, list, tuple)):
+        for item in given.values() if isinstance(given, Mapping) else given:
+            yield from _secret_values(item)
 
 
 def _environment_names(template: Any) -> set[str]:

@@ -56,7 +56,7 @@ def test_a_connection_that_is_closed_or_reset(exchange: Simulator, clean: bool) 
     with follow(exchange) as line:
         for _ in range(3):
             line.more(2)
-            assert exchange.disconnect(clean=clean) == 1
+            line.until(lambda: exchange.disconnect(clean=clean) == 1)  # it may be coming back from the last time
         line.more(3)
         assert line.line.stats["reconnects"] >= 3
     line.check()
@@ -252,4 +252,4 @@ def test_two_hundred_symbols_at_once() -> None:
     for line in lines:
         line.check()
     assert len(connections) == 1
-    assert len(subscribed) < 100  # several at once
+    assert len(subscribed) < 20  # many at once

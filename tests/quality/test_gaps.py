@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cracktrader.bars import PRICES, Bars, Flag
 from cracktrader.errors import QualityError
 from cracktrader.quality import Check, Validation
-from cracktrader.quality.gaps import coarser_by, fill, find_gaps
+from cracktrader.quality.gaps import coarser_bars, fill, find_gaps
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import isoformat, parse_time
 
@@ -136,7 +136,7 @@ def test_what_is_filled_is_what_may_be_and_all_of_it(clean, check, timeframe, st
     assert (np.diff(checked.time) > 0).all()
     assert (checked.time == frame.floor(checked.time)).all()
     expected = set()
-    if coarser_by(bars, np.array([step - 1 for step in steps if step > 1])) == 1:
+    if coarser_bars(bars) is None:
         for before, after in zip(bars.time.tolist(), bars.time[1:].tolist(), strict=False):
             hole = frame.openings(before + 1, after)
             if len(hole) <= 60 and after - frame.next(before) <= DAY:
@@ -226,10 +226,39 @@ def test_one_pair_of_neighbours_proves_the_timeframe_right(clean, check):
     assert not check(bars).report["wrong_timeframe"].count
 
 
-def test_too_few_bars_prove_nothing(clean, check):
-    assert len(check(at(clean, [5] * 19))) == 96
+@pytest.mark.parametrize(
+    ("real", "asked", "rows"),
+    [("1d", "1h", 3), ("1h", "1m", 3), ("1d", "1m", 3), ("1M", "1d", 3), ("1M", "1h", 3), ("15m", "1m", 4), ("1w", "1d", 5),
+     ("5m", "1m", 6), ("4h", "1h", 7), ("1h", "30m", 14)],
+)  # fmt: skip
+def test_a_few_bars_on_the_grid_of_a_longer_timeframe_are_bars_of_it(clean, check, real, asked, rows):
+    """As many as would all lie there by chance once in ten thousand times."""
+    for count in (rows, 19):
+        with pytest.raises(QualityError, match=f"these look like bars of {real}, not {asked}"):
+            check(clean(count, real).but(timeframe=asked), now=10**15)
+    assert not check(clean(rows - 1, real).but(timeframe=asked), now=10**15).report["wrong_timeframe"].count
+
+
+def test_a_few_bars_may_lack_some_and_still_are_longer_ones(clean, check):
+    with pytest.raises(QualityError, match="these look like bars of 1d, not 1h"):
+        check(clean(19, "1d")[[0, 3, 4, 11]].but(timeframe="1h"))
+
+
+def test_few_bars_beside_every_longer_grid_prove_nothing(clean, check):
+    late = at(clean, [7, *[5] * 19])[1:]
+    assert len(check(late)) == 96
     with pytest.raises(QualityError, match="look like bars of 5m"):
-        check(at(clean, [5] * 20))
+        check(at(clean, [7, *[5] * 20])[1:])
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1h", "1d"])
+def test_a_quiet_market_is_no_longer_timeframe(clean, check, timeframe):
+    """Bars come by chance, so rarely that hardly two follow each other; many such series, of a few bars each."""
+    random = np.random.default_rng(3)
+    for _ in range(300):
+        steps = random.geometric(random.uniform(0.01, 0.3), random.integers(1, 19)).tolist()
+        bars = at(clean, [int(random.integers(0, 1440)), *steps], timeframe)[1:]
+        assert not check(bars, now=10**15).report["wrong_timeframe"].count, (timeframe, steps)
 
 
 # ── what happened there ──────────────────────────────────────────────────────────────────────────────

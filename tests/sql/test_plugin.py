@@ -10,7 +10,7 @@ import pytest
 import cracktrader as ct
 from cracktrader.errors import InvalidOption, PluginDependencyMissing, SourceNotFound, UnknownSymbol
 
-from .conftest import TYPES, Store, records, sa, series
+from .conftest import HOUR, START, TYPES, Store, records, sa, series
 
 
 def test_its_hooks_fit_the_plugin_api() -> None:
@@ -168,6 +168,15 @@ def test_longer_bars_are_made_of_those_in_the_table(store: Store) -> None:
     assert store.load(table=name, timeframe="4h") == bars.resample("4h")
     with pytest.raises(ct.errors.UnsupportedTimeframe, match="holds bars of 1h, not of 1m"):
         store.load(table=name, timeframe="1m")
+
+
+def test_a_few_bars_of_another_length_are_refused_too(store: Store) -> None:
+    rows = [("BTC/USDT", START + at * 24 * HOUR, 1.0, 2.0, 0.5, 1.0, 10.0) for at in range(19)]
+    for count in (3, 19):
+        name = store.create(TYPES, rows[:count])
+        with pytest.raises(ct.errors.QualityError, match="these look like bars of 1d, not 1h"):
+            store.load(table=name, validation="repair")
+        assert len(store.load(table=name, timeframe="1d", validation="repair")) == count
 
 
 def test_a_column_of_timeframes_is_minded(store: Store) -> None:

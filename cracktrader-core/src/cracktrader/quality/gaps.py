@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cracktrader.bars import PRICES, Bars, Flag
 from cracktrader.quality.checks import WINDOW
-from cracktrader.timeframe import Timeframe
+from cracktrader.timeframe import TIMEFRAMES, Timeframe
 from cracktrader.times import isoformat
 
 __all__ = ["Gap", "GapClass", "fill", "find_gaps"]
@@ -26,6 +26,9 @@ _HOUR: Final = 3_600_000
 _HOLIDAYS: Final = 11 * _DAY
 #: So many bars that are all a multiple of the timeframe apart were made for that multiple.
 _ENOUGH: Final = 20
+#: Fewer are proof, from three on, where they all open on the grid of a usual longer timeframe: one in k bars of a quiet
+#: market does, so that n of them do by chance once in k to the n. That is to be once in so many, at least.
+_CHANCE: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def find_gaps(bars: Bars, longest_fill: float, *, may_fill: bool) -> tuple[list[
     frame = bars.timeframe
     starts = frame.next(bars.time[before])
     ends = frame.floor(bars.time[before + 1])
-    right = coarser_by(bars, missing) == 1  # otherwise what is missing was never there, and is not for us to make up
+    right = coarser_bars(bars) is None  # otherwise what is missing was never there, and is not for us to make up
     weekly, holidays = _closed(bars, starts, ends) if right else (np.zeros(len(starts), np.bool_),) * 2
     closed = weekly | holidays
     longest_quiet, typical = _longest_quiet(missing[~closed])
@@ -115,16 +118,30 @@ def _longest_quiet(missing: NDArray[np.int64]) -> tuple[int, float]:
 def coarser_bars(bars: Bars) -> Timeframe | None:
     """What the timeframe seems to be, where ordered bars all stand at a multiple of theirs; None where they don't."""
     frame = bars.timeframe
-    if len(bars) <= _ENOUGH or (np.diff(frame.ordinal(bars.time[: _ENOUGH + 1])) == 1).any():
+    if len(bars) < 3 or (np.diff(frame.ordinal(bars.time[: _ENOUGH + 1])) == 1).any():
         return None
-    by = coarser_by(bars, _holes(bars)[1])
-    if by == 1:
+    missing = _holes(bars)[1]
+    if len(missing) < len(bars) - 1:
         return None
+    if (by := coarser_by(bars, missing)) == 1:
+        return _longer_grid(bars)
     return Timeframe("1w") * (by // 7) if frame == "1d" and by % 7 == 0 else frame * by
 
 
+def _longer_grid(bars: Bars) -> Timeframe | None:
+    """The longest usual timeframe on whose grid all bars open, which is not by chance; None for none."""
+    frame, few = bars.timeframe, bars.time[:_ENOUGH]
+    for longer in map(Timeframe, ("1Y", "3M", *reversed(TIMEFRAMES))):
+        by = longer.shortest // frame.shortest
+        if by < 2 or len(bars) * math.log(by) < math.log(_CHANCE) or not frame.divides(longer):
+            continue
+        if (longer.floor(few) == few).all() and (longer.floor(bars.time) == bars.time).all():
+            return longer
+    return None
+
+
 def coarser_by(bars: Bars, missing: NDArray[np.int64]) -> int:
-    """By how many times the bars are longer than their timeframe says, told from all gaps; 1 where it is right."""
+    """By how many times the bars are longer than their timeframe says, told from many gaps; 1 where it is right."""
     if len(missing) < max(len(bars) - 1, _ENOUGH):  # some bars follow each other
         return 1
     return int(np.gcd.reduce(missing + 1))

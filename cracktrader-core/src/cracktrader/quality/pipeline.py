@@ -387,10 +387,12 @@ def _guess(check: str, run: _Run) -> str:
 
 
 def _how_to_load(finer: Timeframe, asked: Timeframe) -> str:
-    """How to get the bars that were asked for from finer ones."""
+    """How to get the bars that were asked for from finer ones, or that they can't be had."""
+    if not finer.divides(asked):
+        return f"Load timeframe={str(finer)!r}."
     times = (asked.step or 0) // (finer.step or 1)
     how = f"compression={times}" if times and finer * times == asked else f"bars.resample({str(asked)!r})"
-    return f"Load timeframe={str(finer)!r}" + (f"; {how} makes bars of {asked} of them." if finer.divides(asked) else ".")
+    return f"Load timeframe={str(finer)!r}; {how} makes bars of {asked} of them."
 
 
 def _ask(custom: CustomCheck, bars: Bars) -> Rows:

@@ -159,6 +159,21 @@ def test_sources_with_the_same_options_share_connections(exchange: Simulator) ->
     assert not [thread for thread in threading.enumerate() if thread.name == "cracktrader-hub"]
 
 
+def test_nothing_is_left_of_streams_that_end_all_at_once(exchange: Simulator) -> None:
+    source = source_of(exchange)
+
+    async def work() -> None:
+        streams = [
+            (await opened(source, exchange, "stream_candles", symbol=symbol, timeframe=timeframe))[0]
+            for symbol in ("BTC/USDT", "ETH/USDT") for timeframe in ("1m", "5m")
+        ]  # fmt: skip
+        for stream in streams:
+            await stream.aclose()  # what is to be unsubscribed from has had no time for it
+
+    in_a_loop(source, work)  # looks for tasks
+    assert source.plugin.desk.streams.exchange is None
+
+
 def test_nothing_grows(exchange: Simulator) -> None:
     source = source_of(exchange)
 

@@ -39,8 +39,10 @@ __all__ = ["Streams"]
 _MOST_WAITING: Final = 50_000
 #: How long an exchange may take to confirm that a stream is not wanted any more, or a connection to close, in seconds.
 _FAREWELL: Final = 1.5
-#: Streams that begin within so many seconds are subscribed to with one message, where that is possible; so many with one.
-_GATHER: Final = 0.1
+#: Streams that begin within so many seconds of each other are subscribed to with one message, where that is possible; more of
+#: them are waited for so often, and so many go with one.
+_GATHER: Final = 0.05
+_TURNS: Final = 10
 _AT_ONCE: Final = 100
 #: A stream that was opened so often, and never said anything, has a dead connection.
 _MUTE: Final = 2
@@ -176,9 +178,6 @@ class Streams:
 
     async def _close(self) -> None:
         exchange, left = self.exchange, [*self.ending.values(), *self._tasks]
-        for channel in list(self.channels.values()):
-            channel.task.cancel()
-            left.append(channel.task)
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
@@ -216,6 +215,7 @@ class Streams:
         channel = self.channels.get(key)
         if channel is None:
             channel = self.channels[key] = Channel(self, key)
+            self._keep(channel.task)
         reader = Reader(make)
         channel.readers.append(reader)
         try:
@@ -246,7 +246,12 @@ class Streams:
         waiting = self._gathered.setdefault(channel.kind, [])
         waiting.append(channel)
         if len(waiting) == 1:
-            await asyncio.sleep(_GATHER)
+            known = 0
+            for _ in range(_TURNS):
+                if len(waiting) == known:
+                    break
+                known = len(waiting)
+                await asyncio.sleep(_GATHER)
             batch = [one for one in self._gathered.pop(channel.kind) if not one.task.done()]
             for start in range(0, len(batch), _AT_ONCE):
                 self._subscribe(channel.kind, batch[start : start + _AT_ONCE])
@@ -278,6 +283,7 @@ class Streams:
             del self.channels[channel.key]
         if channel.task.done():
             return
+        channel.task.cancel()
         task = self.ending[channel.key] = asyncio.ensure_future(self._farewell(channel))
 
         def ended(_: object) -> None:
@@ -287,7 +293,6 @@ class Streams:
         task.add_done_callback(ended)
 
     async def _farewell(self, channel: Channel) -> None:
-        channel.task.cancel()
         await asyncio.wait({channel.task})
         place, exchange = channel.place, self.exchange
         self.mute[channel.key] = 0 if channel.spoke else self.mute.get(channel.key, 0) + 1
@@ -324,7 +329,10 @@ class Streams:
         lost = NetworkError(f"the connection was closed: {why}")
         client.error = client.error or lost
         client.reject(lost)
-        task = asyncio.ensure_future(_hang_up(client))
+        self._keep(asyncio.ensure_future(_hang_up(client)))
+
+    def _keep(self, task: asyncio.Future[Any]) -> None:
+        """See that a task has ended when the streams have."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -89,6 +89,14 @@ def parquet(bars: ct.Bars) -> bytes:
     return buffer.getvalue()
 
 
+def parquet_of_texts(bars: ct.Bars, kind: str) -> bytes:
+    buffer, rows = io.BytesIO(), bars.to_records()
+    columns = {name: [str(row[at]) for row in rows] for at, name in enumerate(NAMES)}
+    table = pyarrow.table(columns).cast(pyarrow.schema([(name, kind) for name in NAMES]))
+    pyarrow.parquet.write_table(table, buffer)
+    return buffer.getvalue()
+
+
 TEXTS: dict[str, tuple[bytes, str, dict[str, Any]]] = {
     "ndjson": ("\n".join(map(json.dumps, MAPPINGS)).encode() + b"\n", "application/x-ndjson", {}),
     "ndjson of lists, said": ("\r\n".join(map(json.dumps, ROWS)).encode(), "text/plain", {"format": "ndjson"}),
@@ -105,6 +113,8 @@ TEXTS: dict[str, tuple[bytes, str, dict[str, Any]]] = {
         {"format": "csv", "columns": {"time": 5, "open": 0, "high": 1, "low": 2, "close": 3, "volume": 4}},
     ),
     "parquet": (parquet(BARS), "application/octet-stream", {}),
+    "parquet of texts": (parquet_of_texts(BARS, "string"), "application/octet-stream", {}),
+    "parquet of long texts": (parquet_of_texts(BARS, "large_string"), "application/octet-stream", {}),
 }
 
 
@@ -143,6 +153,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "cut off": (TRUNCATED, "cut off after"),
     "nothing": (b"", "is empty, where JSON was expected"),
     "rubbish": (b"\x00\xff\xfe 17", "not JSON"),
+    "lists without end": (b"[" * 200_000 + b"NaN", "not JSON"),
     "a ragged row": ([*ROWS[:3], ROWS[3][:4]], "Row 3 has not 6 values"),
     "a row that is none": ([*ROWS[:3], None], "Row 3 has not 6 values"),
     "a key that a row lacks": ([*MAPPINGS[:2], {"time": 1, "open": 2}], "Row 2 has no 'high'"),

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from httpmarket import HOUR, Asked, Said, Server, by_time, make_bars
@@ -190,8 +192,30 @@ def test_packed_answers_are_unpacked(server: Server, load: Load, kind: str) -> N
 @pytest.mark.parametrize("kind", ["gzip", "br", "zstd"])
 def test_a_bomb_is_stopped(server: Server, load: Load, kind: str) -> None:
     bomb = packed(kind, b" " * (64 << 20))
-    with pytest.raises(MalformedData, match="more than 1,000,000 bytes"):
-        load(server.on("/x", Said(bomb, headers={"Content-Encoding": kind})), **ALL, max_bytes=1_000_000)
+    url = server.on("/x", Said(bomb, headers={"Content-Encoding": kind}))
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedData, match="more than 1,000,000 bytes"):
+            load(url, **ALL, max_bytes=1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("column", [np.full(2_000_000, 1.0), np.full(2000, "1." + 1000 * "0")], ids=["numbers", "texts"])
+def test_a_file_of_equal_values_that_unpacks_to_too_much_is_not_read(server: Server, load: Load, column: Any) -> None:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    times = np.full(len(column), 1_704_067_200_000)
+    table = pa.table({"time": times, **dict.fromkeys(("open", "high", "low", "close"), column)})
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    assert len(buffer.getvalue()) < 100_000
+    with pytest.raises(MalformedData, match=r"unpacks to .* bytes, more than 1,000,000"):
+        load(server.on("/x", Said(buffer.getvalue())), **ALL, max_bytes=1_000_000)
 
 
 def test_a_packing_that_nobody_asked_for_is_named(server: Server, load: Load) -> None:

@@ -96,7 +96,7 @@ class Reader:
         if kind == "csv":
             columns = columns_of(parse_csv(answer.body, config.delimiter, config.columns), config.columns)
         elif kind == "parquet":
-            columns = columns_of(parse_parquet(answer.body), config.columns)
+            columns = columns_of(parse_parquet(answer.body, config.max_bytes), config.columns)
         else:
             body = parse_ndjson(answer.body) if kind == "ndjson" else parse_json(answer.body)
             if self._says_empty(said := self._complaint(body)):

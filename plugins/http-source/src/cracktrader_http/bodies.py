@@ -49,7 +49,7 @@ def parse_json(body: bytes) -> Any:
         if b"NaN" in body or b"Infinity" in body:
             try:
                 return json.loads(body)
-            except ValueError:
+            except (ValueError, RecursionError):
                 pass
         raise MalformedData(_not_json(body, error), hint=_what_instead(body)) from None
 
@@ -100,16 +100,44 @@ def parse_csv(body: bytes, delimiter: str, columns: Wanted) -> dict[Any, Any]:
         raise MalformedData(f"The answer can't be read as CSV: {error}", hint="Are format and delimiter right?") from None
 
 
-def parse_parquet(body: bytes) -> dict[Any, Any]:
-    """The columns of a Parquet file by name."""
+def parse_parquet(body: bytes, most: int) -> dict[Any, Any]:
+    """The columns of a Parquet file by name; raises :class:`MalformedData` where they would take more than ``most`` bytes."""
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(body))
-        return _arrow_columns(table, table.column_names)
+        file = pyarrow.parquet.ParquetFile(io.BytesIO(body))
+        size = _unpacked(file.metadata)
+        flat = [field for field in file.schema_arrow if not pa.types.is_nested(field.type)]
+        texts = [field.name for field in flat if field.type in (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())]
+        if size <= most:
+            # texts stay in their dictionaries until it is known how much they are
+            names = [field.name for field in flat]
+            table = pyarrow.parquet.read_table(io.BytesIO(body), columns=names, read_dictionary=texts, use_threads=False)
+            size += sum(_longest(table.column(name)) * table.num_rows for name in texts)
     except (pa.ArrowException, OSError) as error:
         raise MalformedData(f"The answer can't be read as Parquet: {error}", hint="Is `format` right? Was it cut off?") from None
+    if size > most:
+        raise MalformedData(
+            f"The Parquet file unpacks to {size:,} bytes, more than {most:,}",
+            hint="If that is meant, raise the option max_bytes.",
+            limit=most,
+        )
+    return _arrow_columns(table.cast(pa.schema(flat)) if texts else table, table.column_names)
+
+
+def _unpacked(metadata: Any) -> int:
+    """The bytes of a Parquet file's columns in memory; a million equal values take a few bytes in the file, unpacked, too."""
+    said = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    return int(max(said, metadata.num_rows * metadata.num_columns * 8))
+
+
+def _longest(column: Any) -> int:
+    """The bytes of the longest text of a column of dictionaries."""
+    import pyarrow.compute as pc
+
+    longest = [pc.max(pc.binary_length(chunk.dictionary)).as_py() for chunk in column.chunks if len(chunk.dictionary)]
+    return max([one for one in longest if one is not None], default=0)
 
 
 def _arrow_columns(table: Any, names: Sequence[Any]) -> dict[Any, Any]:

@@ -10,8 +10,10 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import cracktrader as ct
+from cracktrader.cli.app import app
 from cracktrader.errors import CracktraderError, MalformedData, PermanentSourceError, SourceNotFound, TemporarySourceError
 from cracktrader_sql import tuning
 
@@ -115,6 +117,29 @@ def test_a_url_that_can_not_be_read_is_not_quoted() -> None:
     with pytest.raises(ct.errors.InvalidOption) as caught:
         ct.load("sql", url="postgresql//user:s3cr3t@host:x/market", symbol="BTC/USDT", timeframe="1h")
     assert "s3cr3t" not in str(caught.value)
+
+
+@pytest.mark.parametrize("password", ["s3cr3t@h0me", "s3@cr3t@h0me", "s3cr3t@h0/me", "s3cr3t@h0?me", "s3cr3t@h0?x=me"])
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql", "trino"])
+def test_a_password_with_an_at_sign_is_not_taken_for_a_host(scheme: str, password: str) -> None:
+    url = f"{scheme}://user:{password}@127.0.0.1:1/market"
+    said: list[str] = []
+    with pytest.raises(ct.errors.InvalidOption, match="more than one @") as caught:
+        ct.load("sql", url=url, symbol="BTC/USDT", timeframe="1h")
+    said += [str(caught.value), repr(caught.value)]
+    with pytest.raises(ct.errors.InvalidOption, match="more than one @") as caught:
+        series().to_sql(url)
+    said += [str(caught.value), repr(caught.value)]
+    answer = CliRunner().invoke(app, ["load", "sql", f"url={url}", "symbol=BTC/USDT", "timeframe=1h"])
+    assert answer.exit_code != 0
+    said += [answer.output, answer.stderr]
+    assert all(part not in text for text in said for part in ("s3cr3t", "cr3t", "h0", "me@"))
+    assert "%40" in caught.value.hint
+
+
+def test_at_signs_beside_the_password_do_no_harm(postgresql: Store) -> None:
+    name = postgresql.create(TYPES, records(series()))
+    assert postgresql.load(url=f"{postgresql.url}?application_name=me%40home", table=name) == series()
 
 
 # ── connections ──────────────────────────────────────────────────────────────────────────────────────

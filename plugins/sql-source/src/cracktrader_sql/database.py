@@ -28,14 +28,22 @@ def address(config: SqlConfig) -> URL:
         return URL.create("sqlite", database=str(config.db_path))
     text = config.url.get_secret_value() if config.url is not None else ""
     try:
-        return make_url(text)
+        url = make_url(text)
     except (sa.exc.ArgumentError, ValueError):
-        raise InvalidOption(
-            "The url can't be read as the address of a database.",
-            hint="Write 'sqlite:///file.db' or 'postgresql://user:password@host:5432/name'; in user and password,"
-            " @, :, / and % are written as %40, %3A, %2F and %25.",
-            option="url",
-        ) from None
+        raise _unreadable() from None
+    if url.host and text.count("@") > 1:
+        raise _unreadable("more than one @ stands in it, and what follows the first would be taken for the host")
+    return url
+
+
+def _unreadable(why: str = "") -> InvalidOption:
+    """Without a word of the url, which may be a part of the password."""
+    return InvalidOption(
+        f"The url can't be read as the address of a database{f': {why}' if why else ''}.",
+        hint="Write 'sqlite:///file.db' or 'postgresql://user:password@host:5432/name'; in user, password and options,"
+        " @, :, / and % are written as %40, %3A, %2F and %25.",
+        option="url",
+    )
 
 
 class Database:

@@ -469,7 +469,8 @@ class LiveLine:
 
         self._asking.add(work)
         try:
-            return await asyncio.wait_for(in_thread(work), _FETCH_SECONDS)
+            async with asyncio.timeout(_FETCH_SECONDS):  # wait_for may swallow that it is cancelled
+                return await in_thread(work)
         except TimeoutError:
             raise SourceError(
                 f"The source {self.source.name!r} has not answered for {_FETCH_SECONDS:.0f} s.", source=self.source.name

@@ -305,9 +305,8 @@ class Streams:
             self.drop(client, "it said nothing")
         elif exchange.has.get(_METHODS[channel.kind][3]):
             try:
-                await asyncio.wait_for(getattr(exchange, _METHODS[channel.kind][2])(*channel.arguments), _FAREWELL)
-            except asyncio.CancelledError:
-                raise
+                async with asyncio.timeout(_FAREWELL):
+                    await getattr(exchange, _METHODS[channel.kind][2])(*channel.arguments)
             except TimeoutError:
                 self.drop(client, "it did not answer")
             except Exception:
@@ -507,4 +506,5 @@ class Reader:
 async def _hang_up(client: Any) -> None:
     """Close a connection, also one that nobody answers on."""
     with contextlib.suppress(Exception):
-        await asyncio.wait_for(client.close(), _FAREWELL)
+        async with asyncio.timeout(_FAREWELL):
+            await client.close()

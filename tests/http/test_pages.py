@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import cracktrader as ct
 from cracktrader.errors import MalformedData, NotSupported, TemporarySourceError
-from cracktrader_http.pages import follow, latest, windows
+from cracktrader_http.pages import follow, in_turn, latest, windows
 
 BARS = make_bars(48)[np.r_[0:13, 20:41, 44:48]]
 ROWS = BARS.to_records()
@@ -327,3 +327,66 @@ def test_a_last_page_may_leave_out_what_the_others_have(server: Server, load: Lo
             load(url, records="data", **options)
     else:
         assert load(url, records="data", **options) == BARS
+
+
+# ── pages that lie, or that change meanwhile ─────────────────────────────────────────────────────────
+
+WHOLE = make_bars(60)
+LIST = WHOLE.to_records()
+
+
+def in_pages(*slices: list[Any]) -> Callable[[Asked], Any]:
+    return lambda asked: [*slices, *([[]] * 9)][int(asked.query["page"]) - 1]
+
+
+def test_rows_of_pages_without_order_are_not_left_out_in_silence(server: Server, load: Load) -> None:
+    pages = in_pages(LIST[:5] + LIST[8:10], LIST[5:8] + LIST[10:12], LIST[12:20])
+    with pytest.raises(MalformedData, match="not come in the order of time"):
+        load(server.on("/x", pages), params={"page": "{page}"})
+
+
+@pytest.mark.parametrize("way", [1, -1])
+@pytest.mark.parametrize("said", [False, True])
+def test_of_a_bar_that_comes_twice_the_latest_counts(server: Server, load: Load, way: int, said: bool) -> None:
+    rows = LIST[:20][::way]
+    revised = (*rows[8][:5], 999.0)
+    pages = in_pages(rows[:10], [revised, *rows[9:20]])
+    bars = load(server.on("/x", pages), params={"page": "{page}"}, **({"newest_first": way < 0} if said else {}))
+    assert bars.time.tolist() == WHOLE.time[:20].tolist()
+    assert bars.volume[bars.time == revised[0]].tolist() == [999.0]
+
+
+@pytest.mark.parametrize("growing", [1, 3])
+def test_a_list_that_grows_while_it_is_gone_through_ends(server: Server, load: Load, growing: int) -> None:
+    def answer(asked: Asked) -> Any:
+        newest_first = LIST[: 33 + growing * len(server.asked)][::-1]
+        at = int(asked.query["offset"])
+        return newest_first[at : at + 10]
+
+    assert load(server.on("/x", answer), params={"offset": "{offset}"}) == WHOLE[: 33 + growing]
+
+
+def test_a_list_that_loses_its_oldest_rows_meanwhile_is_noted(server: Server, load: Load) -> None:
+    def answer(asked: Asked) -> Any:
+        at = int(asked.query["offset"])
+        return LIST[len(server.asked) :][at : at + 10]
+
+    bars = load(server.on("/x", answer), params={"offset": "{offset}"})
+    assert len(bars) < 59
+    assert any("may have fallen out" in note for note in bars.report.notes)
+
+
+def test_whole_pages_are_not_noted(server: Server, load: Load) -> None:
+    bars = load(server.on("/x", sliced(LIST)), params={"page": "{page}"}, first_page=1)
+    assert bars == WHOLE
+    assert not bars.report.notes
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), min_size=1), st.booleans(), st.booleans())
+def test_pages_bring_all_that_they_hold_or_fail(spans: list[tuple[int, int]], newest: bool, said: bool) -> None:
+    pages = [WHOLE[at : at + size] for at, size in sorted(spans, reverse=newest)]
+    try:
+        whole = ct.Bars.concat(list(in_turn(pages, None, None, newest if said else None)))
+    except MalformedData:
+        return
+    assert whole.time.tolist() == sorted({int(time) for page in pages for time in page.time})

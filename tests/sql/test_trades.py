@@ -7,6 +7,7 @@ import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -51,6 +52,44 @@ def test_bars_of_trades_are_those_that_the_core_makes(store: Store, chunk: int) 
         part = store.load(**options, start="2024-01-01T01:00", end="2024-01-01T02:00")
         assert part == wanted.between("2024-01-01T01:00", "2024-01-01T02:00")
         assert store.load(**options, limit=3) == wanted[-3:]
+
+
+@pytest.mark.parametrize("chunk", [700, 65_536])
+def test_trades_in_the_order_of_local_times_are_put_in_order(store: Store, chunk: int) -> None:
+    """In the night when clocks go back an hour comes twice, and text of it is in no order of times."""
+    first = int(dt.datetime(2024, 10, 26, 22, tzinfo=dt.UTC).timestamp()) * 1000
+    trades = [ct.Trade("BTC/USDT", first + 20_000 * at, 100 + at / 8, 1.0, "buy", str(at)) for at in range(5 * 24 * 180)]
+    wanted = ct.Bars.from_trades(trades, symbol="BTC/USDT", timeframe="1h", start=first, end=first + 120 * HOUR)
+    zone = ZoneInfo("Europe/Berlin")
+    rows = [
+        (dt.datetime.fromtimestamp(one.time / 1000, zone).isoformat(), one.price, one.amount, "buy", int(one.id))
+        for one in trades
+    ]
+    name = store.create({"ts": "VARCHAR(40)", "price": "DOUBLE PRECISION", "amount": "DOUBLE PRECISION", "side": "VARCHAR(4)",
+                         "id": "BIGINT"}, rows)  # fmt: skip
+    for fast in ("no",) if store.kind == "mysql" else ("no", "yes"):
+        options = {"table": name, "trades": True, "chunk_size": chunk, "fast": fast}
+        assert store.load(**options) == wanted
+        assert store.load(**options, start="2024-10-27", end="2024-10-28") == wanted.between("2024-10-27", "2024-10-28")
+
+
+def test_trades_whose_times_are_text_of_digits_are_put_in_order(sqlite: Store) -> None:
+    """In September 2001 epoch seconds became a digit longer, and as text the longer come first."""
+    first = 999_993_600_000
+    trades = [ct.Trade("BTC/USDT", first + 10_000 * at, 100 + at / 8, 1.0, "buy", str(at)) for at in range(3 * 360)]
+    wanted = ct.Bars.from_trades(trades, symbol="BTC/USDT", timeframe="1h", start=first, end=first + 3 * HOUR)
+    rows = [(str(one.time // 1000), one.price, one.amount, "buy", int(one.id)) for one in trades]
+    name = sqlite.create({"ts": "TEXT", "price": "REAL", "amount": "REAL", "side": "TEXT", "id": "INTEGER"}, rows)
+    for fast in ("no", "yes"):
+        assert sqlite.load(table=name, trades=True, chunk_size=100, fast=fast) == wanted
+
+
+def test_a_trade_far_later_than_its_time_is_refused(sqlite: Store) -> None:
+    texts = [f"2024-{month:02}-{day:02}" for month in range(1, 13) for day in range(1, 28)] + ["20240101T000000", "2025-01-01"]
+    rows = [(text, 1.0, 1.0, at) for at, text in enumerate(texts)]
+    name = sqlite.create({"ts": "TEXT", "price": "REAL", "amount": "REAL", "id": "INTEGER"}, rows)
+    with pytest.raises(MalformedData, match="in no order: a trade of 2024-01-01T00:00:00Z comes after"):
+        sqlite.load(table=name, trades=True, timeframe="1d", chunk_size=10)
 
 
 TIMES = {

@@ -382,7 +382,7 @@ def test_whole_pages_are_not_noted(server: Server, load: Load) -> None:
     assert not bars.report.notes
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), min_size=1), st.booleans(), st.booleans())
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), min_size=1, max_size=4), st.booleans(), st.booleans())
 def test_pages_bring_all_that_they_hold_or_fail(spans: list[tuple[int, int]], newest: bool, said: bool) -> None:
     pages = [WHOLE[at : at + size] for at, size in sorted(spans, reverse=newest)]
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from cracktrader.errors import MalformedData
 from cracktrader.timeframe import Timeframe
 
 __all__ = ["AskRange", "follow", "in_turn", "latest", "windows"]
+
+_IN_VAIN: Final = 3
 
 #: Asks for the bars of ``[start, end)``, of which the API may send only some; ``start`` may be None.
 AskRange = Callable[[int | None, int], Bars]
@@ -78,7 +81,7 @@ def in_turn(pages: Iterable[Bars], start: int | None, end: int | None, newest_fi
     Which way the pages go is seen from the second one. Of rows that come twice, because the list grew meanwhile, the latest
     counts. Rows on the wrong side that did not come before are an error.
     """
-    left = iter(page for page in pages if len(page))
+    left: Iterator[Bars] = (page for page in pages if len(page))
     begin = list(islice(left, 1 if newest_first is not None else 2))
     if newest_first is None:
         newest_first = len(begin) == 2 and bool(begin[1].time[0] < begin[0].time[0])
@@ -90,8 +93,10 @@ def _forwards(pages: Iterable[Bars], end: int | None) -> Iterator[Bars]:
     seen = _Seen(newest_first=False)
     held: Bars | None = None  # the next page may know its rows better
     for page in pages:
-        if not seen.goes_on(page):
-            break
+        if not seen.is_news(page):
+            if seen.over:
+                break
+            continue
         if held is not None and page.time[0] > held.time[-1]:
             yield held
             held = page
@@ -113,8 +118,10 @@ def _backwards(pages: Iterable[Bars], start: int | None) -> Iterator[Bars]:
     seen = _Seen(newest_first=True)
     held: list[Bars] = []
     for page in pages:
-        if not seen.goes_on(page):
-            break
+        if not seen.is_news(page):
+            if seen.over:
+                break
+            continue
         held.append(page)
         if start is not None and page.time[0] < start:
             break
@@ -136,12 +143,12 @@ class _Seen:
     def __init__(self, *, newest_first: bool) -> None:
         self._newest_first = newest_first
         self._times: list[NDArray[np.int64]] = []
-        self._rows = self._seams = self._torn = 0
+        self._rows = self._seams = self._torn = self._in_vain = 0
         self._whole = True
         self.twice = False
 
-    def goes_on(self, page: Bars) -> bool:
-        """Whether a page brings news; raises :class:`MalformedData` where it is not the next one."""
+    def is_news(self, page: Bars) -> bool:
+        """Whether a page brings a bar that did not come before; raises :class:`MalformedData` where it is not the next one."""
         if self._times:
             edge = self._times[-1][0 if self._newest_first else -1]
             fresh = page.time < edge if self._newest_first else page.time > edge
@@ -150,8 +157,9 @@ class _Seen:
                 if not np.isin(page.time[~fresh], np.concatenate(self._times)).all():
                     raise _out_of_order(self._newest_first)
             if not fresh.any():
-                if len(page) < self._rows and edge in page.time:
-                    return False  # the end of a list that grew meanwhile
+                if len(page) < self._rows and edge in page.time:  # the end of a list that grew meanwhile
+                    self._in_vain += 1
+                    return False
                 raise MalformedData(
                     "The API sends the same page again instead of the next one",
                     hint="If it does so at the end, say how the last page is known: stop='…'."
@@ -163,8 +171,13 @@ class _Seen:
         ordinal = page.timeframe.ordinal
         self._whole = self._whole and ordinal(int(page.time[-1])) - ordinal(int(page.time[0])) == len(page) - 1
         self._times.append(page.time)
-        self._rows = len(page)
+        self._rows, self._in_vain = len(page), 0
         return True
+
+    @property
+    def over(self) -> bool:
+        """Whether the end of the list came so often that nothing else is to come: it grows as fast as it is asked for."""
+        return self._in_vain >= _IN_VAIN
 
     def noted(self, bars: Bars) -> Bars:
         """``bars``, with a note where it looks as if bars were lost between the pages, though it can't be told for certain."""

@@ -390,3 +390,43 @@ def test_pages_bring_all_that_they_hold_or_fail(spans: list[tuple[int, int]], ne
     except MalformedData:
         return
     assert whole.time.tolist() == sorted({int(time) for page in pages for time in page.time})
+
+
+# ── ranges that an API takes otherwise than it is asked ──────────────────────────────────────────────
+
+SPAN: dict[str, Any] = {"start": "2024-01-01T10:00", "end": "2024-01-03T00:00"}
+
+
+@pytest.mark.parametrize("params", [TIMES, {"start": "{start}"}])
+def test_an_api_that_leaves_out_the_start_does_not_lose_a_bar_a_page(server: Server, load: Load, params: dict[str, str]) -> None:
+    def answer(asked: Asked) -> Any:
+        after, end = int(asked.query["start"]), int(asked.query.get("end", 1 << 45))
+        return [row for row in LIST if after < row[0] < end][:10]
+
+    url = server.on("/x", answer)
+    with pytest.raises(MalformedData, match="leaves out the start") as caught:
+        load(url, params=params, **SPAN)
+    assert "{before}" in caught.value.hint
+    assert load(url, params={**params, "start": "{before}"}, **SPAN) == WHOLE.between(SPAN["start"], SPAN["end"])
+
+
+def test_an_api_that_sends_the_latest_whatever_the_start_is_an_error(server: Server, load: Load) -> None:
+    url = server.on("/x", LIST[-20:])
+    with pytest.raises(MalformedData, match="was asked for bars from"):
+        load(url, params={"since": "{start}"}, start="2024-01-01", end="2024-01-04")
+
+
+@pytest.mark.parametrize("newest", [True, False])
+@pytest.mark.parametrize("more", [{}, {"concurrency": 3, "page_size": 25}])
+def test_a_wrong_word_about_the_order_loses_no_bars(server: Server, load: Load, newest: bool, more: dict[str, Any]) -> None:
+    url = server.on("/x", by_time(WHOLE, 10, newest=newest))
+    with pytest.raises(MalformedData, match=f"newest_first={not newest} isn't right"):
+        load(url, params=TIMES, newest_first=not newest, **SPAN, **more)
+
+
+def test_a_list_that_begins_later_than_asked_takes_few_more_requests(server: Server, load: Load) -> None:
+    url = server.on("/x", by_time(WHOLE, 10))
+    for newest_first, most in ((None, 8), (False, 8)):
+        server.asked.clear()
+        assert load(url, params=TIMES, newest_first=newest_first, start="2023-12-01", end="2024-01-03T12:00") == WHOLE
+        assert len(server.asked) <= most

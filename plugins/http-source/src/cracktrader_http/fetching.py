@@ -13,6 +13,7 @@ from urllib.parse import urljoin
 from cracktrader.bars import Bars
 from cracktrader.errors import InvalidOption, MalformedData, NotSupported, UnknownSymbol, UnsupportedTimeframe
 from cracktrader.request import BarRequest
+from cracktrader.timeframe import Timeframe
 from cracktrader.times import isoformat, parse_time
 from cracktrader_http.answers import Page, Reader
 from cracktrader_http.config import HttpConfig
@@ -46,6 +47,7 @@ class Fetch:
         self._config, self._transport, self._request = config, transport, request
         self._reader = Reader(config, transport, request)
         self._pages = 0
+        self._proven: set[str] = set()  # of what the API does with a range
         self._refuse_what_is_gone()
         base, _, quote = request.symbol.partition("/")
         self._values: dict[str, Any] = {
@@ -122,12 +124,61 @@ class Fetch:
         inside = bars.between(start, end, unit="ms")
         if len(bars) and not len(inside):
             self._refuse_to_be_ignored(bars, start, end)
+        if len(inside):
+            self._doubt(bars, inside, start, end)
         return inside
+
+    def _doubt(self, bars: Bars, inside: Bars, start: int | None, end: int) -> None:
+        """Raise where bars would be missing because the API takes the range otherwise than it is asked for.
+
+        Where a page looks so, one more request tells; each question is asked until it is answered, then no more.
+        """
+        first, after = int(inside.time[0]), int(inside.timeframe.next(int(inside.time[-1])))
+        if start == first:
+            self._proven |= {"keeps the start", "looks at the start"}
+        elif start is not None:
+            self._doubt_start(bars, start, first, end)
+        said = self._config.newest_first
+        left = None if said is None else (after, end) if said else None if start is None else (start, first)
+        if left and left[0] < left[1] and "sides" not in self._proven:
+            self._proven.add("sides")
+            if len(self._peek(*left).between(*left, unit="ms")):
+                raise MalformedData(
+                    f"The API was asked for bars from {isoformat(left[0])} to {isoformat(left[1])} once more, because"
+                    f" it left them out, and sent some: so newest_first={said} isn't right.",
+                    hint=f"Say newest_first={not said}, or leave it out: then it is found out.",
+                )
+
+    def _doubt_start(self, bars: Bars, start: int, first: int, end: int) -> None:
+        used, frame, latest = self._config.placeholders, bars.timeframe, int(bars.time[-1])
+        if (
+            "keeps the start" not in self._proven
+            and "start" in used
+            and first == frame.next(start)
+            and start in self._peek(int(frame.previous(start)), first).time
+            and start not in self._peek(start, first).time
+        ):
+            raise MalformedData(
+                f"The API leaves out the start of a range: asked for bars from {isoformat(start)}, it begins a bar later,"
+                " and that bar is there.",
+                hint="Ask with {before} instead of {start}: params={'since': '{before}'}.",
+            )
+        if "looks at the start" not in self._proven and used & {"start", "before"} and not used & {"end", "last"}:
+            if latest - int(bars.time[0]) > self._tolerance(frame, end) and len(again := self._peek(latest, end)):
+                self._refuse_to_be_ignored(again, latest, end)
+            self._proven.add("looks at the start")
+
+    def _peek(self, start: int, end: int) -> Bars:
+        return self._ask(self.wanted(start, end)).bars
+
+    def _tolerance(self, frame: Timeframe, end: int) -> int:
+        """How far outside a range bars may lie, in milliseconds."""
+        return self._config.coarseness or 2 * (int(frame.next(end)) - end)
 
     def _refuse_to_be_ignored(self, bars: Bars, start: int | None, end: int) -> None:
         """Raise where an API sends nothing but bars from far outside: it would look as if there were none in the range."""
         used = self._config.placeholders
-        tolerance = self._config.coarseness or 2 * int(bars.timeframe.next(end) - end)
+        tolerance = self._tolerance(bars.timeframe, end)
         early = start is not None and used & {"start", "before"} and bars.time[0] < start - tolerance
         late = used & {"end", "last"} and bars.time[-1] >= end + tolerance
         if early or late:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,90 @@ def test_a_table_of_one_symbol_needs_none_named(sqlite: Store) -> None:
     sqlite.run(f"INSERT INTO {name} (symbol, ts) VALUES ('ETH/USDT', 1)")
     with pytest.raises(InvalidOption, match=r"several symbols \(BTC/USDT, ETH/USDT\)"):
         sqlite.load(table=name, symbol=None)
+
+
+#: Types of text that don't mind case.
+CASELESS = {
+    "sqlite": "TEXT COLLATE NOCASE",
+    "duckdb": "VARCHAR COLLATE NOCASE",
+    "mysql": "VARCHAR(20) COLLATE utf8mb4_general_ci",
+}
+
+
+@pytest.fixture
+def caseless(store: Store) -> Iterator[tuple[Store, str]]:
+    """A store, and a type of text there that does not mind case."""
+    if store.kind != "postgresql":
+        yield store, CASELESS[store.kind]
+        return
+    name = store.name("caseless")
+    store.run(f"CREATE COLLATION {name} (provider = icu, locale = 'und-u-ks-level2', deterministic = false)".replace(":", r"\:"))
+    yield store, f"VARCHAR(20) COLLATE {name}"
+    store.drop()
+    store.made.clear()
+    store.run(f"DROP COLLATION {name}")
+
+
+def test_symbols_are_told_apart_by_case(caseless: tuple[Store, str]) -> None:
+    store, kind = caseless
+    upper, lower = series("ONE/USDT"), series("one/USDT", seed=2)
+    name = store.create(
+        {**TYPES, "symbol": kind}, [row for pair in zip(records(upper), records(lower), strict=True) for row in pair]
+    )
+    for fast in ("no", "yes"):
+        for bars in (upper, lower):
+            assert store.load(table=name, symbol=bars.symbol, fast=fast) == bars
+    with ct.source("sql", url=store.url, table=name) as source:
+        assert sorted(source.symbols()) == ["ONE/USDT", "one/USDT"]
+
+
+def test_a_month_is_no_minute_where_case_is_not_minded(caseless: tuple[Store, str]) -> None:
+    store, kind = caseless
+    minutes = series().but(timeframe="1m", time=START + 60_000 * np.arange(len(series())))
+    month = series(rows=1, seed=3).but(timeframe="1M")
+    rows = [("1M", *records(month)[0]), *(("1m", *row) for row in records(minutes))]
+    name = store.create({"timeframe": kind, **TYPES}, rows)
+    for fast in ("no", "yes"):
+        assert store.load(table=name, timeframe="1m", fast=fast) == minutes
+        assert store.load(table=name, timeframe="1M", fast=fast) == month
+    with ct.source("sql", url=store.url, table=name) as source:
+        assert sorted(source.timeframes()) == ["1M", "1m"]
+
+
+@pytest.mark.parametrize("others", ["KRAKEN", None, "binance"])
+def test_two_exchanges_are_not_mixed(caseless: tuple[Store, str], others: str | None) -> None:
+    store, kind = caseless
+    rows = [(*row, exchange) for row in records(series()) for exchange in ("kraken", others)]
+    for order in (rows, rows[::-1]):
+        name = store.create({**TYPES, "exchange": kind}, order)
+        with pytest.raises(InvalidOption, match="more than one exchange"):
+            store.load(table=name)
+        assert store.load(table=name, where={"exchange": "kraken"}) == series()
+
+
+@pytest.mark.parametrize("kind", ["enumeration", "INTEGER", "CHAR(12)", "NAME"])
+def test_symbols_of_postgresql_may_be_no_text(postgresql: Store, kind: str) -> None:
+    store, (one, other) = postgresql, ("600000", "600001")
+    made = store.name("symbols") if kind == "enumeration" else ""
+    if made:
+        store.run(f"CREATE TYPE {made} AS ENUM ('{one}', '{other}')")
+    types = {**TYPES, "symbol": made or kind}
+    values = [(*row, symbol) for symbol in (one, other) for row in series(symbol).to_records()]
+    name = store.create(types)
+    for time, *prices, symbol in values[:20] + values[-20:]:
+        store.run(f"INSERT INTO {name} VALUES ('{symbol}', {time}, {', '.join(map(str, prices))})")
+    try:
+        for fast in ("no", "yes"):
+            assert store.load(table=name, symbol=one, fast=fast) == series(one)[:20]
+            with pytest.raises(UnknownSymbol, match="no symbol '7'"):
+                store.load(table=name, symbol="7", fast=fast)
+        with ct.source("sql", url=store.url, table=name) as source:
+            assert [symbol.strip() for symbol in source.symbols()] == [one, other]
+    finally:
+        store.drop()
+        store.made.clear()
+        if made:
+            store.run(f"DROP TYPE {made}")
 
 
 # ── timeframes ───────────────────────────────────────────────────────────────────────────────────────

@@ -60,8 +60,9 @@ class Dialect:
     def abandon(self, connection: sa.Connection, result: sa.CursorResult[Any]) -> None:
         """Let go of an answer that was not read to its end."""
 
-    def exactly(self, column: sa.ColumnElement[Any], value: str) -> sa.ColumnElement[bool]:
-        """That a text is this one to the letter, also where the database compares without case."""
+    def exactly(self, column: sa.ColumnElement[Any], value: str, code: Any) -> sa.ColumnElement[bool]:  # noqa: ARG002
+        """That a text, of a type that the driver calls ``code``, is this one to the letter, also where the database compares
+        without case."""
         spelling = self.spelling(column)
         return column == value if spelling is column else sa.and_(column == value, spelling == self.spelling(sa.literal(value)))
 
@@ -145,6 +146,10 @@ class Sqlite(Dialect):
         return sa.case((sa.func.typeof(column).in_(_literals("text", "null")), column), else_=sa.literal_column("x'00'"))
 
 
+#: What PostgreSQL calls its types of text: name, text, char and varchar.
+_TEXTS: Final = {19, 25, 1042, 1043}
+
+
 class Postgres(Dialect):
     """PostgreSQL and its kin, such as TimescaleDB."""
 
@@ -166,6 +171,14 @@ class Postgres(Dialect):
             told = sa.func.set_config("statement_timeout", str(round(config.timeout * 1000)), True)
             connection.execute(sa.select(told))
         yield
+
+    def exactly(self, column: sa.ColumnElement[Any], value: str, code: Any) -> sa.ColumnElement[bool]:
+        if code in _TEXTS:
+            return super().exactly(column, value, code)
+        return self.spelling(column) == sa.literal(value, sa.Text())  # an enumeration, or a number, can't be compared with text
+
+    def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(column, sa.Text).collate("C")
 
     def number(self, column: sa.ColumnElement[Any], *, text: bool) -> sa.ColumnElement[Any]:  # noqa: ARG002
         return sa.cast(column, sa.Double)  # NUMERIC takes twice as long, and some drivers send it as text
@@ -266,6 +279,9 @@ class DuckDb(Dialect):
     def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:  # noqa: ARG002
         _existing_file(url)
         return {"read_only": True}
+
+    def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(column, sa.String).collate("C")
 
     aggregates = True
     in_process = True

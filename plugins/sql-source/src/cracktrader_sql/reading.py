@@ -87,7 +87,7 @@ def read_timeframes(database: Database, config: SqlConfig) -> list[str]:
     with database.reading() as connection:
         relation = find_relation(connection, config, None)
         if relation.has("timeframe"):
-            return [str(frame) for frame in frames_in(connection, relation, [])]
+            return [str(frame) for frame in frames_in(connection, relation, database.dialect, [])]
         symbols = symbols_in(connection, relation, database.dialect, config)[:1] if relation.has("symbol") else [""]
         for symbol in symbols:
             series = find_series(connection, database.dialect, config, BarRequest(config.symbol_filter or symbol, "1m"))

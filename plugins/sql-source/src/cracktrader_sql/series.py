@@ -73,7 +73,7 @@ def find_series(connection: sa.Connection, dialect: Dialect, config: SqlConfig, 
 
     Raises :class:`UnknownSymbol`, :class:`UnsupportedTimeframe`, or whatever the relation does."""
     relation = find_relation(connection, config, request)
-    conditions = list(_of_config(dialect, config))
+    conditions = _of_config(relation, dialect, config)
     notes: list[str] = []
     asked = config.symbol_filter or request.symbol
     label = request.symbol or asked
@@ -81,11 +81,11 @@ def find_series(connection: sa.Connection, dialect: Dialect, config: SqlConfig, 
         spelled = _symbol(connection, relation, dialect, conditions, asked)
         if asked and spelled != asked:
             notes.append(f"The symbol {asked!r} is spelled {spelled!r} in the database.")
-        conditions.append(dialect.exactly(relation.column("symbol"), spelled))
+        conditions.append(_exactly(relation, relation.columns["symbol"], dialect, spelled))
         label = label or spelled
     if relation.has("timeframe") and not config.trades:
-        spelled = _timeframe(connection, relation, conditions, request.timeframe)
-        conditions.append(relation.column("timeframe") == spelled)
+        spelled = _timeframe(connection, relation, dialect, conditions, request.timeframe)
+        conditions.append(_exactly(relation, relation.columns["timeframe"], dialect, spelled))
     first = _extreme(connection, relation, conditions, sa.asc)
     last = first and _extreme(connection, relation, conditions, sa.desc)
     if first is None and "symbol" in relation.binds:
@@ -93,7 +93,7 @@ def find_series(connection: sa.Connection, dialect: Dialect, config: SqlConfig, 
     if first is None or last is None:
         return None
     if relation.has("exchange") and relation.columns["exchange"] not in config.where:
-        _refuse_several_exchanges(connection, relation, conditions, first)
+        _refuse_several_exchanges(connection, relation, dialect, conditions, first)
     clock = clock_of(first[relation.columns["time"]], last[relation.columns["time"]], config.time_unit)
     extra = _extra(relation, config, first, last)
     return Series(relation, tuple(conditions), label, tuple(notes), first, last, clock, extra)
@@ -101,21 +101,27 @@ def find_series(connection: sa.Connection, dialect: Dialect, config: SqlConfig, 
 
 def symbols_in(connection: sa.Connection, relation: Relation, dialect: Dialect, config: SqlConfig) -> list[str]:
     """Every symbol, in alphabetical order."""
-    return _symbols(connection, relation, dialect, _of_config(dialect, config))
+    return _spellings(connection, relation, "symbol", dialect, _of_config(relation, dialect, config))
 
 
-def _symbols(
-    connection: sa.Connection, relation: Relation, dialect: Dialect, conditions: list[sa.ColumnElement[bool]]
+def _spellings(
+    connection: sa.Connection, relation: Relation, role: str, dialect: Dialect, conditions: list[sa.ColumnElement[bool]]
 ) -> list[str]:
-    column = relation.column("symbol")
+    """What stands in a column, each as it is spelled."""
+    column = relation.column(role)
     # not DISTINCT: a database without case would show one of two spellings
     statement = sa.select(sa.func.min(column)).select_from(relation.source).where(*conditions).group_by(dialect.spelling(column))
-    return sorted(str(symbol) for (symbol,) in connection.execute(statement) if symbol is not None)
+    return sorted(str(text) for (text,) in connection.execute(statement) if text is not None)
 
 
-def _of_config(dialect: Dialect, config: SqlConfig) -> list[sa.ColumnElement[bool]]:
+def _exactly(relation: Relation, name: str, dialect: Dialect, value: str) -> sa.ColumnElement[bool]:
+    """That a column has this value to the letter."""
+    return dialect.exactly(sa.column(name), value, relation.code(name))
+
+
+def _of_config(relation: Relation, dialect: Dialect, config: SqlConfig) -> list[sa.ColumnElement[bool]]:
     return [
-        dialect.exactly(sa.column(name), value) if isinstance(value, str) else sa.column(name) == value
+        _exactly(relation, name, dialect, value) if isinstance(value, str) else sa.column(name) == value
         for name, value in config.where.items()
     ]
 
@@ -124,11 +130,9 @@ def _symbol(
     connection: sa.Connection, relation: Relation, dialect: Dialect, conditions: list[sa.ColumnElement[bool]], asked: str
 ) -> str:
     """How the symbol is spelled in the table."""
-    column = relation.column("symbol")
-    chosen = sa.select(column).select_from(relation.source).where(*conditions)
-    if asked and connection.execute(chosen.where(dialect.exactly(column, asked)).limit(1)).first() is not None:
+    if asked and _is_there(connection, relation, conditions, _exactly(relation, relation.columns["symbol"], dialect, asked)):
         return asked
-    known = _symbols(connection, relation, dialect, conditions)
+    known = _spellings(connection, relation, "symbol", dialect, conditions)
     if not asked:
         if len(known) == 1:
             return known[0]
@@ -146,6 +150,14 @@ def _symbol(
         symbol=asked,
         near=near,
     )
+
+
+def _is_there(
+    connection: sa.Connection, relation: Relation, conditions: list[sa.ColumnElement[bool]], condition: sa.ColumnElement[bool]
+) -> bool:
+    one: sa.ColumnElement[int] = sa.literal_column("1")
+    statement = sa.select(one).select_from(relation.source).where(*conditions, condition).limit(1)
+    return connection.execute(statement).first() is not None
 
 
 def _extreme(
@@ -173,16 +185,27 @@ def _refuse_unknown(connection: sa.Connection, config: SqlConfig, request: BarRe
 
 
 def _refuse_several_exchanges(
-    connection: sa.Connection, relation: Relation, conditions: list[sa.ColumnElement[bool]], first: Mapping[str, Any]
+    connection: sa.Connection,
+    relation: Relation,
+    dialect: Dialect,
+    conditions: list[sa.ColumnElement[bool]],
+    first: Mapping[str, Any],
 ) -> None:
-    """Two markets in one series would be neither."""
+    """Two markets in one series would be neither; and a row without an exchange may be of any."""
     name = relation.columns["exchange"]
     column: sa.ColumnClause[Any] = sa.column(name)
-    other = sa.select(column).select_from(relation.source).where(*conditions, column != first[name]).limit(1)
+    known = first[name]
+    if known is None:
+        differs: sa.ColumnElement[bool] = column.is_not(None)
+    elif isinstance(known, str):
+        differs = column.is_(None) | (dialect.spelling(column) != dialect.spelling(sa.literal(known)))
+    else:
+        differs = column.is_(None) | (column != known)
+    other = sa.select(column).select_from(relation.source).where(*conditions, differs).limit(1)
     if (row := connection.execute(other).first()) is not None:
         raise InvalidOption(
-            f"{relation.name} holds this symbol of more than one {name}: {first[name]!r} and {row[0]!r}.",
-            hint=f"Say which: where={{{name!r}: {first[name]!r}}}.",
+            f"{relation.name} holds this symbol of more than one {name}: {known!r} and {row[0]!r}.",
+            hint=f"Say which: where={{{name!r}: {row[0] if known is None else known!r}}}.",
         )
 
 
@@ -205,13 +228,14 @@ def _numeric(*values: Any) -> bool:
 # ── timeframes ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _timeframe(connection: sa.Connection, relation: Relation, conditions: list[sa.ColumnElement[bool]], asked: Timeframe) -> str:
+def _timeframe(
+    connection: sa.Connection, relation: Relation, dialect: Dialect, conditions: list[sa.ColumnElement[bool]], asked: Timeframe
+) -> str:
     """How the timeframe is spelled in the table."""
-    column = relation.column("timeframe")
-    chosen = sa.select(column).select_from(relation.source).where(*conditions)
-    if connection.execute(chosen.where(column == str(asked)).limit(1)).first() is not None:
+    wanted = _exactly(relation, relation.columns["timeframe"], dialect, str(asked))
+    if _is_there(connection, relation, conditions, wanted):
         return str(asked)
-    spelled = frames_in(connection, relation, conditions)
+    spelled = frames_in(connection, relation, dialect, conditions)
     if asked not in spelled:
         raise UnsupportedTimeframe(
             f"{relation.name} has no bars of {asked} here; there are {some(spelled) or 'none'}.",
@@ -220,13 +244,14 @@ def _timeframe(connection: sa.Connection, relation: Relation, conditions: list[s
     return spelled[asked]
 
 
-def frames_in(connection: sa.Connection, relation: Relation, conditions: list[sa.ColumnElement[bool]]) -> dict[Timeframe, str]:
+def frames_in(
+    connection: sa.Connection, relation: Relation, dialect: Dialect, conditions: list[sa.ColumnElement[bool]]
+) -> dict[Timeframe, str]:
     """The timeframes in a column of them, with their spelling there; what is no timeframe is left out."""
-    column = relation.column("timeframe")
     found: dict[Timeframe, str] = {}
-    for (text,) in connection.execute(sa.select(column).distinct().select_from(relation.source).where(*conditions)):
+    for text in _spellings(connection, relation, "timeframe", dialect, conditions):
         try:
-            found.setdefault(Timeframe(str(text)), str(text))
+            found.setdefault(Timeframe(text), text)
         except InvalidTimeframe:
             continue
     return found

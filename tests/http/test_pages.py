@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cracktrader as ct
-from cracktrader.errors import MalformedData, NotSupported, TemporarySourceError
+from cracktrader.errors import MalformedData, NotSupported, PermanentSourceError, TemporarySourceError
 from cracktrader_http.pages import follow, in_turn, latest, windows
 
 BARS = make_bars(48)[np.r_[0:13, 20:41, 44:48]]
@@ -430,3 +430,41 @@ def test_a_list_that_begins_later_than_asked_takes_few_more_requests(server: Ser
         server.asked.clear()
         assert load(url, params=TIMES, newest_first=newest_first, start="2023-12-01", end="2024-01-03T12:00") == WHOLE
         assert len(server.asked) <= most
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"data": LIST[:10], "has_more": True},
+        {"data": LIST[:10], "next_page_token": "abc"},
+        {"data": LIST[:10], "meta": {"next": "/x?page=2"}},
+        Said({"data": LIST[:10]}, headers={"Link": '</x?page=2>; rel="next"'}),
+    ],
+)
+def test_an_answer_that_says_that_there_is_more_is_not_all(server: Server, load: Load, said: Any) -> None:
+    url = server.on("/x", said)
+    with pytest.raises(MalformedData, match="says that there are more pages"):
+        load(url, params={"symbol": "{symbol}"}, records="data")
+    assert load(url, params={"symbol": "{symbol}"}, records="data", pagination="none") == WHOLE[:10]
+    if not isinstance(said, Said):
+        with pytest.raises(MalformedData, match="says that there are more pages"):
+            load(url, params={"at": "{cursor}"}, records="data", next="cursor || ''")
+
+
+@pytest.mark.parametrize("said", [{"data": LIST[:10], "has_more": False, "next": None}, {"data": LIST[:10], "next_cursor": ""}])
+def test_an_answer_that_says_that_there_is_no_more_is_all(server: Server, load: Load, said: Any) -> None:
+    assert load(server.on("/x", said), params={"symbol": "{symbol}"}, records="data") == WHOLE[:10]
+
+
+def test_a_part_of_an_answer_is_refused(server: Server, load: Load) -> None:
+    said = Said(LIST[:10], status=206, headers={"Content-Range": "items 0-9/60"})
+    with pytest.raises(PermanentSourceError, match="items 0-9/60"):
+        load(server.on("/x", said), pagination="none")
+
+
+@pytest.mark.parametrize("kind", ["page", "offset"])
+def test_pages_whose_first_number_nobody_said_are_noted(server: Server, load: Load, kind: str) -> None:
+    url = server.on("/x", sliced(LIST, 10))
+    notes = load(url, params={kind: f"{{{kind}}}"}).report.notes
+    assert any("first_page=0" in note for note in notes) == (kind == "page")
+    assert not load(url, params={kind: f"{{{kind}}}"}, first_page=1).report.notes

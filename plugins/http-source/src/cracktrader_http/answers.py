@@ -25,13 +25,18 @@ __all__ = ["Page", "Reader"]
 
 #: Keys under which APIs say what is wrong.
 _COMPLAINTS: Final = re.compile(r"(?i)err|message|msg|reason|detail|note|info")
+#: Keys under which APIs say that there is another page.
+_MORE: Final = re.compile(
+    r"(?i)(has_?)?(more|next)(_?(page|url|uri|link|cursor|offset|token|page_?token))?|next_\w+|nxt|\w*continuation_?token"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """The bars of one answer, oldest first and not yet cut to a range; how many rows it had; what leads to the next page.
 
-    ``lacking`` are those of the options `next` and `stop` whose keys it does not have.
+    ``lacking`` are those of the options `next` and `stop` whose keys it does not have; ``more`` is where it says that there is
+    another page, in words that no option names.
     """
 
     bars: Bars
@@ -39,6 +44,7 @@ class Page:
     next: Any = None
     last: bool = False
     lacking: frozenset[str] = frozenset()
+    more: str = ""
 
 
 class Reader:
@@ -47,13 +53,26 @@ class Reader:
     def __init__(self, config: HttpConfig, transport: Transport, request: BarRequest) -> None:
         self._config, self._transport, self._request = config, transport, request
         self._provenance: dict[str, Any] = {"api": transport.secrets.hide_url(config.url).partition("?")[0]}
+        notes = []
         if config.keeps is not None and request.start is None:
-            self._provenance["notes"] = [f"The API keeps the last {config.keeps} bars; there may have been earlier ones."]
+            notes.append(f"The API keeps the last {config.keeps} bars; there may have been earlier ones.")
+        if config.paging == "page" and "first_page" not in config.model_fields_set:
+            notes.append(
+                "Pages were counted from 1, because nobody said it. If the API counts from 0, one is missing: first_page=0."
+            )
+        if notes:
+            self._provenance["notes"] = notes
 
     def read(self, answer: Answer) -> Page:
         """The page in an answer; raises :class:`Again` where the API says that it failed in passing."""
         if answer.status == 204:
             return Page(self._bars({}), 0, last=True)
+        if answer.status == 206:
+            raise PermanentSourceError(
+                f"{answer.told} sends but a part of it ({answer.headers.get('content-range', 'it does not say which')}).",
+                hint="Does the API want the pages asked for in another way? See `pagination`.",
+                status=206,
+            )
         if not 200 <= answer.status < 300:
             if self._says_empty(answer.body[:5000].decode("utf-8", errors="replace")):
                 return Page(self._bars({}), 0, last=True)
@@ -110,7 +129,7 @@ class Reader:
         last = config.stop is not None and bool(search(config.stop, body))
         paths = {"next": config.next, "stop": config.stop}
         lacking = frozenset(name for name, path in paths.items() if path is not None and not has_keys(path, body))
-        return Page(bars, len(bars), following, last, lacking)
+        return Page(bars, len(bars), following, last, lacking, _says_more(answer, body))
 
     def _rows(self, answer: Answer, body: Any) -> Any:
         """The rows of an answer. That there are none it must say itself: an empty list, or what `empty` matches."""
@@ -202,3 +221,20 @@ def _no_rows(path: str | None, body: Any) -> MalformedData:
         hint="Is it spelled right? If the API leaves the rows out where it has none, say how that is told: empty='…', a regular"
         f" expression, or records={f'{path} || `[]`'!r}. What it says of errors: error='…'.",
     )
+
+
+def _says_more(answer: Answer, body: Any) -> str:
+    """Where an answer says that there is another page, as most APIs would say it; empty where it does not."""
+    if answer.next_link:
+        return 'Link: rel="next"'
+    parts = [body, *body.values()] if isinstance(body, Mapping) else []
+    for part in parts:
+        if isinstance(part, Mapping):
+            for key, value in part.items():
+                if (
+                    value not in (None, False, "", 0, "0", "null")
+                    and _MORE.fullmatch(key)
+                    and not isinstance(value, (list, Mapping))
+                ):
+                    return f"{key!r}"
+    return ""

@@ -222,10 +222,14 @@ class Fetch:
             lacking &= page.lacking if page.rows else lacking
             if kind == "none" or page.last or (kind in ("page", "offset") and not page.rows):
                 self._refuse_to_end(page.last and page.rows and lacking & {"stop"})
+                if kind == "none" and config.pagination is None and page.more:
+                    raise _more_is_left(page.more)
                 return
             if kind in ("cursor", "next", "link"):
                 if page.next is None or page.next in ("", False, 0, "0"):
                     self._refuse_to_end(page.rows and lacking & {"next"})
+                    if page.more:
+                        raise _more_is_left(page.more)
                     return
                 if str(page.next) in seen:
                     shown = self._transport.secrets.hide_url(str(page.next))
@@ -333,6 +337,14 @@ class Fetch:
                 hint="Start there or later, or take a longer timeframe. A catalog keeps what was fetched in time.",
                 earliest=isoformat(oldest),
             )
+
+
+def _more_is_left(more: str) -> MalformedData:
+    return MalformedData(
+        f"The API says that there are more pages ({more}), and no option says how they are asked for.",
+        hint="Say it: pagination='link', or next='…', a JMESPath to the next cursor or address. If this is all, say"
+        " pagination='none', or how the last page is known: stop='…'.",
+    )
 
 
 def _spelled(template: str, values: dict[str, Any], symbol: str) -> str:

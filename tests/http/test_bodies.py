@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cracktrader as ct
-from cracktrader.errors import InvalidOption, MalformedData, PermanentSourceError, UnknownSymbol
+from cracktrader.errors import InvalidOption, MalformedData, PermanentSourceError, TemporarySourceError, UnknownSymbol
 from cracktrader_http.columns import numbers, times
 
 BARS = make_bars(12)
@@ -320,3 +320,30 @@ def test_an_error_in_the_middle_of_a_range_is_not_kept_in_a_catalog_as_none(serv
 def test_a_symbol_that_is_not_known_is_told_from_an_answer_without_rows(server: Server, load: Callable[..., ct.Bars]) -> None:
     with pytest.raises(UnknownSymbol):
         load(server.on("/x", {"result": "unknown symbol"}), records="data", params={"all": 1})
+
+
+@pytest.mark.parametrize("lacking", [[0], [0, 1, 2], [5]])
+def test_a_row_without_volume_does_not_take_it_from_the_others(
+    server: Server, load: Callable[..., ct.Bars], lacking: list[int]
+) -> None:
+    rows = [{key: value for key, value in row.items() if key != "volume" or at not in lacking} for at, row in enumerate(MAPPINGS)]
+    with pytest.raises(MalformedData, match=f"Row {lacking[0]} has no 'volume'"):
+        load(server.on("/x", rows), params={"all": 1})
+
+
+@pytest.mark.parametrize(("cut", "whole"), [(0, True), (1, False), (3, False)])
+def test_csv_that_may_be_cut_in_its_last_number_is_not_read(
+    server: Server, load: Callable[..., ct.Bars], cut: int, whole: bool
+) -> None:
+    body = "\n".join([",".join(NAMES), *(",".join(map(repr, row)) for row in ROWS), ""]).encode()
+    sent = body[: len(body) - cut]
+    url = server.on("/x", lambda asked: Said(iter([sent]), headers={"Content-Type": "text/csv"}))
+    if whole:
+        assert load(url, params={"all": 1}) == BARS
+    else:
+        with pytest.raises(TemporarySourceError, match="ends in the middle of a line"):
+            load(url, params={"all": 1}, retries=1)
+    if cut < 2:  # the length is known: nothing is missing
+        chunked = lambda asked: Said(iter([sent]), headers={"Content-Type": "text/csv", "Transfer-Encoding": "chunked"})  # noqa: E731
+        assert load(server.on("/y", chunked), params={"all": 1}) == BARS
+        assert load(server.on("/z", Said(sent, headers={"Content-Type": "text/csv"})), params={"all": 1}) == BARS

@@ -113,6 +113,7 @@ class Reader:
         kind = config.format or format_of(answer.headers.get("content-type", ""), answer.body)
         body: Any = None
         if kind == "csv":
+            _refuse_cut_csv(answer)
             columns = columns_of(parse_csv(answer.body, config.delimiter, config.columns), config.columns)
         elif kind == "parquet":
             columns = columns_of(parse_parquet(answer.body, config.max_bytes), config.columns)
@@ -221,6 +222,16 @@ def _no_rows(path: str | None, body: Any) -> MalformedData:
         hint="Is it spelled right? If the API leaves the rows out where it has none, say how that is told: empty='…', a regular"
         f" expression, or records={f'{path} || `[]`'!r}. What it says of errors: error='…'.",
     )
+
+
+def _refuse_cut_csv(answer: Answer) -> None:
+    """Raise :class:`Again` where it can't be told whether the last number is whole: 1234 of 12345."""
+    delimited = not {"content-length", "transfer-encoding"}.isdisjoint(answer.headers) or answer.heard
+    if not delimited and answer.body.strip() and not answer.body.endswith((b"\n", b"\r")):
+        raise Again(
+            "the CSV ends in the middle of a line, and nothing says how long it should be",
+            hint="It was cut off, or the server must end the last line or send a Content-Length.",
+        )
 
 
 def _says_more(answer: Answer, body: Any) -> str:

@@ -236,6 +236,8 @@ def _plain_numbers(rows: list[Any]) -> NDArray[np.float64] | None:
 
 def _of_mappings(rows: list[Any], wanted: Wanted, *, keyed: bool = False) -> dict[str, Any]:
     places = _places(rows[0], wanted, keyed=keyed)
+    if "volume" not in places and all(isinstance(row, Mapping) for row in rows):  # one row without it says nothing of the others
+        places = _places(dict.fromkeys(chain.from_iterable(rows)), wanted, keyed=keyed)
     keys = tuple(places.values())
     try:
         values = zip(*map(itemgetter(*keys), rows), strict=True)

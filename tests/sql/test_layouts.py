@@ -247,6 +247,27 @@ def test_mariadb_timestamps_are_utc_whatever_the_zone_of_the_session(mysql: Stor
     engine.dispose()
 
 
+def test_duckdb_compares_times_in_utc_whatever_the_zone_of_the_session(tmp_path: Any) -> None:
+    from .conftest import made
+
+    bars = series(rows=24 * 4)
+    for store in made("duckdb", tmp_path):
+        name = store.create({**TYPES, "ts": "TIMESTAMP WITH TIME ZONE"}, [(s, aware(t), *row) for s, t, *row in records(bars)])
+        engine = sa.create_engine(store.engine.url, poolclass=sa.pool.StaticPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("SET TimeZone = 'America/New_York'")
+        query = f"SELECT * FROM {name} WHERE symbol = :symbol AND ts >= :start AND ts < :end"
+        for fast in ("no", "yes"):
+            options = {"engine": engine, "query": query, "bind_times": "datetime", "fast": fast}
+            loaded = ct.load(
+                "sql", symbol="BTC/USDT", timeframe="1h", start="2024-01-02", end="2024-01-03", validation="off", **options
+            )
+            assert loaded == bars.between("2024-01-02", "2024-01-03")
+        with engine.connect() as connection:  # and the user's session is as it was
+            assert connection.exec_driver_sql("SELECT current_setting('TimeZone')").scalar() == "America/New_York"
+        engine.dispose()
+
+
 def test_one_data_set_is_the_same_from_everywhere(tmp_path: Any) -> None:
     from .conftest import made
 

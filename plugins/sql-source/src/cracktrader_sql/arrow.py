@@ -18,6 +18,7 @@ from cracktrader_sql import packing
 from cracktrader_sql.asking import Question
 from cracktrader_sql.config import SqlConfig
 from cracktrader_sql.database import Database
+from cracktrader_sql.dialects import UTC
 from cracktrader_sql.failures import told
 from cracktrader_sql.rows import Columns, stream_rows
 
@@ -222,6 +223,7 @@ def _from_duckdb(ask: _Ask) -> Batches:
     compiled = ask.question.statement().compile(dialect=ask.connection.dialect)
     values = [compiled.params[name] for name in compiled.positiontup or ()]
     with closing(_raw(ask.connection).duplicate()) as own:  # one connection holds one answer at a time
+        own.execute(UTC)
         relation = own.sql(str(compiled), params=values)
         read: Callable[[int], Iterator[pa.RecordBatch]] = (
             getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader

@@ -17,7 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from cracktrader.errors import InvalidOption, NotSupported, PluginDependencyMissing, SourceNotFound
 from cracktrader_sql.config import SqlConfig
 
-__all__ = ["Dialect", "dialect_of"]
+__all__ = ["UTC", "Dialect", "dialect_of"]
 
 
 class Dialect:
@@ -266,6 +266,10 @@ class MySql(Dialect):
         return sa.func.timestampdiff(sa.text("MICROSECOND"), sa.literal_column("'1970-01-01'"), time)
 
 
+#: How a session of DuckDB is told to take times without a zone for UTC.
+UTC: Final = "SET TimeZone = 'UTC'"
+
+
 class DuckDb(Dialect):
     """DuckDB: a file, opened for reading, which several processes may do at a time."""
 
@@ -279,6 +283,17 @@ class DuckDb(Dialect):
     def connect_args(self, url: URL, config: SqlConfig) -> dict[str, Any]:  # noqa: ARG002
         _existing_file(url)
         return {"read_only": True}
+
+    @contextmanager
+    def reading(self, connection: sa.Connection, config: SqlConfig) -> Iterator[None]:
+        with super().reading(connection, config):
+            known = str(connection.exec_driver_sql("SELECT current_setting('TimeZone')").scalar_one())
+            connection.exec_driver_sql(UTC)  # in which times without a zone are compared with those that have one
+            try:
+                yield
+            finally:
+                if not connection.closed and not connection.invalidated:
+                    connection.exec_driver_sql(f"SET TimeZone = '{known}'")
 
     def spelling(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.cast(column, sa.String).collate("C")

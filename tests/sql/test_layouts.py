@@ -170,6 +170,15 @@ def test_text_among_numbers_is_an_error_and_never_zero(sqlite: Store) -> None:
                 sqlite.run(f"UPDATE {name} SET low = 1.0")
 
 
+def test_text_that_is_no_number_is_said_alike_in_both_ways(postgresql: Store) -> None:
+    rows = [(START + HOUR * at, "1", "1", "1", "1" if at != 2990 else "x") for at in range(3000)]
+    name = postgresql.create({"ts": "BIGINT", **dict.fromkeys(("open", "high", "low", "close"), "VARCHAR(20)")}, rows)
+    for fast in ("yes", "no"):
+        with pytest.raises(MalformedData, match='invalid input syntax for type double precision: "x"') as caught:
+            postgresql.load(table=name, fast=fast)
+        assert "Repair the rows" in caught.value.hint
+
+
 def test_whole_numbers_that_turn_into_fractions_are_read(sqlite: Store) -> None:
     rows = [(START + HOUR * at, 1, 2, 1, 2 if at < 2000 else 1.5) for at in range(3000)]
     name = sqlite.create({"ts": "", "open": "", "high": "", "low": "", "close": ""}, rows)

@@ -61,6 +61,7 @@ _NUMBERS: Final[dict[int, tuple[type[SourceError | MalformedData], str]]] = {
 }
 #: What SQLite, DuckDB and the drivers themselves say in words only.
 _WORDS: Final[tuple[tuple[str, type[SourceError | MalformedData], str], ...]] = (
+    (r"invalid input syntax|out of range|division by zero", MalformedData, _DATA),  # as Arrow, it comes without a state
     (r"readonly database|read.only", PermanentSourceError, _STATES["25006"][1]),
     (r"different configuration", PermanentSourceError, "This process has it open for writing: give that engine, engine=…"),
     (r'authentication failed|password|access denied|role "[^"]*" does not exist', PermanentSourceError, _ACCESS),
@@ -110,7 +111,7 @@ def _told(error: Exception, label: str, hidden: str | None) -> CracktraderError 
 def _is_of_a_driver(error: BaseException) -> bool:
     return type(error).__module__.partition(".")[0].strip("_") in {
         "sqlite3", "psycopg", "psycopg2", "pymysql", "MySQLdb", "duckdb", "adbc_driver_manager",
-    } or isinstance(error, (ConnectionError, TimeoutError, UnicodeError))  # fmt: skip
+    } or isinstance(error, (OSError, UnicodeError))  # fmt: skip
 
 
 def _meaning(error: BaseException, *, lost: bool) -> tuple[type[Any], str]:

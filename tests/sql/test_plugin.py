@@ -244,6 +244,17 @@ def test_symbols_of_postgresql_may_be_no_text(postgresql: Store, kind: str) -> N
             store.run(f"DROP TYPE {made}")
 
 
+@pytest.mark.parametrize("opening", ["open_time", "Open Time", "start_time", "open_timestamp"])
+@pytest.mark.parametrize("other", ["timestamp", "time", "date"])
+def test_the_opening_is_the_time_though_others_are_there(sqlite: Store, opening: str, other: str) -> None:
+    bars = series()
+    types = {other: "BIGINT", **{opening if name == "ts" else name: kind for name, kind in TYPES.items()}}
+    name = sqlite.create(types, [(row[1] + HOUR, *row) for row in records(bars)])
+    loaded = sqlite.load(table=name, extra_columns=[])
+    assert loaded == bars
+    assert loaded.provenance["columns"]["time"] == opening
+
+
 # ── timeframes ───────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["TIME_NAMES", "arrow_to_ms", "find_columns", "find_names", "floats", "is_frame", "named_once", "numbers",
            "objects_to_ms", "record_columns", "series_to_ms", "series_values"]  # fmt: skip
 
-#: Names under which sources keep a bar's opening time, best first; compared without case, blanks and signs.
-TIME_NAMES: Final = ("timestamp", "time", "opentime", "datetime", "date", "ts", "unix", "unixtime", "bartime", "t")
+#: Names under which sources keep a bar's opening time, best first; compared without case, blanks and signs. What says that it is
+#: the opening comes first: beside it a timestamp may be the close, or when the row was written.
+TIME_NAMES: Final = ("opentime", "timestamp", "time", "datetime", "date", "ts", "unix", "unixtime", "bartime", "t")
 _NAMES: Final = {
     "open": ("open", "o", "openprice", "first"),
     "high": ("high", "h", "highprice", "max"),

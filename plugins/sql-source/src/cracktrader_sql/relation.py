@@ -21,7 +21,7 @@ __all__ = ["Relation", "find_relation", "plain", "some"]
 
 #: The time, and the columns that tell series apart, by their usual names.
 _KEYS: Final = {
-    "time": (*TIME_NAMES, "bucket", "opentimestamp", "starttime", "tradetime", "transacttime"),
+    "time": ("opentime", "opentimestamp", "starttime", *TIME_NAMES, "bucket", "tradetime", "transacttime"),
     "symbol": ("symbol", "ticker", "pair", "instrument", "market", "coin", "asset"),
     "timeframe": ("timeframe", "interval", "tf", "period", "resolution", "granularity"),
     "exchange": ("exchange", "venue", "provider"),

@@ -238,6 +238,16 @@ def test_units_that_differ_within_a_column_are_refused(store: Store) -> None:
         store.load(table=name)
 
 
+def test_rows_without_a_time_are_counted_with_a_range_and_without(store: Store) -> None:
+    rows = records(series())
+    name = store.create(TYPES, [*rows, *((symbol, None, *row) for symbol, _, *row in rows[:3])])
+    for fast in ("no", "yes"):
+        for asked in ({}, {"start": "2024-01-02"}, {"end": "2024-01-03"}):
+            loaded = store.load(table=name, fast=fast, **asked)
+            assert loaded == series().between(asked.get("start"), asked.get("end"))
+            assert loaded.provenance["notes"] == ["3 rows have no time, and are left out."]
+
+
 def test_a_time_that_is_no_time_is_quoted(store: Store) -> None:
     name = store.create({**TYPES, "ts": "VARCHAR(20)"}, [("BTC/USDT", "last Monday", 1.0, 1.0, 1.0, 1.0, 1.0)])
     with pytest.raises(MalformedData, match="last Monday"):

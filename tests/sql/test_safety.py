@@ -154,7 +154,7 @@ def test_a_hundred_failures_leave_no_connection(leaky: tuple[Store, str], fast: 
         {"table": name},
         {"table": name, "chunk_size": 5},
         {"query": "SELECT 1/0 AS x"},
-        {"query": "SELEC"},
+        {"query": "SELECT FROM WHERE"},
     )
     with ExitStack() as stack:
         sources = [stack.enter_context(ct.source("sql", url=url, fast=fast, **way)) for way in ways]
@@ -239,6 +239,33 @@ def test_a_server_that_is_down_is_a_temporary_error() -> None:
         for scheme in ("postgresql+psycopg", "mysql+pymysql"):
             with pytest.raises(TemporarySourceError, match=r"Is the server running|try again"):
                 ct.load("sql", url=f"{scheme}://user@127.0.0.1:{port}/market", symbol="BTC/USDT", timeframe="1h")
+
+
+@pytest.mark.parametrize("fast", ["no", "yes"])
+def test_a_host_that_can_not_be_found_is_a_temporary_error(monkeypatch: pytest.MonkeyPatch, fast: str) -> None:
+    def unknown(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(TemporarySourceError) as caught:
+        ct.load("sql", url="postgresql+psycopg://user@nowhere/market", symbol="X", timeframe="1h", fast=fast)
+    assert caught.value.hint == "The host can't be found: is its name right, and the network up?"
+
+
+@pytest.mark.parametrize(("kind", "right"), [("postgres", "postgresql"), ("postgresq", "postgresql"), ("sqlite3", "sqlite"),
+                                             ("mysqll", "mysql")])  # fmt: skip
+def test_a_misspelled_kind_of_database_is_said(kind: str, right: str) -> None:
+    with pytest.raises(ct.errors.InvalidOption, match=f"'{kind}' is no kind of database here") as caught:
+        ct.load("sql", url=f"{kind}://user:s3cr3t@127.0.0.1/market", symbol="X", timeframe="1h")
+    assert caught.value.hint == f"Write {right}://…"
+
+
+@pytest.mark.parametrize("query", ["DELETE FROM x", "SELEC * FROM x", "-- all\n/* of */ (UPDATE x SET y = 1)", ";DROP TABLE x"])
+def test_a_query_that_is_no_select_is_said(sqlite: Store, query: str) -> None:
+    name = sqlite.create(TYPES, records(series()))
+    with pytest.raises(ct.errors.InvalidOption, match=r"must be a SELECT, and it begins with|neither the text of a SELECT"):
+        sqlite.load(query=query)
+    assert sqlite.load(query=f"-- all\n/* of\n it */ SELECT * FROM (SELECT * FROM {name} WHERE 1 = 1) ;") == series()
 
 
 def test_a_failure_that_passes_is_tried_again(sqlite: Store) -> None:

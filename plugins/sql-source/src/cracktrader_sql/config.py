@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,8 @@ from cracktrader.times import EpochUnit
 
 __all__ = ["SqlConfig"]
 
+#: The first word of a statement, behind comments and parentheses.
+_FIRST_WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _Engine = Annotated[Any, WithJsonSchema({"type": "null"})]
 _Query = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]})]
 
@@ -92,8 +95,12 @@ class SqlConfig(SourceConfig):
     @field_validator("query")
     @classmethod
     def _something_to_select(cls, value: Any) -> Any:
-        if value is None or hasattr(value, "subquery") or (isinstance(value, str) and value.strip()):
-            return value.strip().rstrip(";") if isinstance(value, str) else value
+        if value is None or hasattr(value, "subquery"):
+            return value
+        if isinstance(value, str) and (begins := _FIRST_WORD.match(value)):
+            if begins[1].lower() not in ("select", "with", "values", "table", "from"):
+                raise ValueError(f"it must be a SELECT, and it begins with {begins[1]!r}")
+            return value.strip().rstrip(";")
         raise ValueError(f"{type(value).__name__} is neither the text of a SELECT nor a SQLAlchemy Select")
 
     @field_validator("engine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from cracktrader.errors import (
     CracktraderError,
+    InvalidOption,
     MalformedData,
     NotSupported,
     PermanentSourceError,
@@ -22,6 +24,7 @@ from cracktrader.errors import (
 
 __all__ = ["told"]
 
+_KINDS: Final = ("sqlite", "postgresql", "mysql", "mariadb", "duckdb", "mssql", "oracle")
 _AGAIN: Final = "It may work in a moment: try again."
 _ACCESS: Final = "Check the user, the password and what they may read."
 _MISSING: Final = "Check the spelling, and that the database is the right one."
@@ -62,6 +65,8 @@ _NUMBERS: Final[dict[int, tuple[type[SourceError | MalformedData], str]]] = {
 #: What SQLite, DuckDB and the drivers themselves say in words only.
 _WORDS: Final[tuple[tuple[str, type[SourceError | MalformedData], str], ...]] = (
     (r"invalid input syntax|out of range|division by zero", MalformedData, _DATA),  # as Arrow, it comes without a state
+    (r"resolve host|translate host name|name or service not known", TemporarySourceError,
+     "The host can't be found: is its name right, and the network up?"),
     (r"readonly database|read.only", PermanentSourceError, _STATES["25006"][1]),
     (r"different configuration", PermanentSourceError, "This process has it open for writing: give that engine, engine=…"),
     (r'authentication failed|password|access denied|role "[^"]*" does not exist', PermanentSourceError, _ACCESS),
@@ -94,6 +99,9 @@ def _told(error: Exception, label: str, hidden: str | None) -> CracktraderError 
             f"The driver of {label} needs {error.name!r}, which is not installed.", hint=f"Run: pip install {error.name}"
         )
     if isinstance(error, sa.exc.NoSuchModuleError):
+        kind = str(error).rpartition(":")[2]
+        if near := difflib.get_close_matches(kind, _KINDS, n=1, cutoff=0.75):
+            return InvalidOption(f"{kind!r} is no kind of database here.", hint=f"Write {near[0]}://…", option="url")
         return PluginDependencyMissing(
             f"SQLAlchemy has no dialect for {label}.",
             hint="Is the beginning of the URL spelled right? If it is, install the package that brings the dialect.",

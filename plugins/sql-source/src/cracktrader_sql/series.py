@@ -94,6 +94,9 @@ def find_series(connection: sa.Connection, dialect: Dialect, config: SqlConfig, 
         return None
     if relation.has("exchange") and relation.columns["exchange"] not in config.where:
         _refuse_several_exchanges(connection, relation, dialect, conditions, first)
+    if lacking := _without_time(connection, relation, conditions):
+        notes.append(f"{lacking:,} rows have no time, and are left out.")
+        conditions.append(relation.column("time").is_not(None))
     clock = clock_of(first[relation.columns["time"]], last[relation.columns["time"]], config.time_unit)
     extra = _extra(relation, config, first, last)
     return Series(relation, tuple(conditions), label, tuple(notes), first, last, clock, extra)
@@ -150,6 +153,12 @@ def _symbol(
         symbol=asked,
         near=near,
     )
+
+
+def _without_time(connection: sa.Connection, relation: Relation, conditions: list[sa.ColumnElement[bool]]) -> int:
+    """How many rows of a series have no time."""
+    lacking = sa.select(sa.func.count()).select_from(relation.source).where(*conditions, relation.column("time").is_(None))
+    return int(connection.execute(lacking).scalar_one())
 
 
 def _is_there(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
@@ -55,7 +56,8 @@ class Venue(ct.DataSource):
         for of_hook, loop, queue in list(self._streams):
             for thing in things:
                 if not hook or of_hook == hook:
-                    loop.call_soon_threadsafe(queue.put_nowait, thing)
+                    with contextlib.suppress(RuntimeError):  # the run is over, and nobody listens
+                        loop.call_soon_threadsafe(queue.put_nowait, thing)
 
     def wait_for_streams(self, number: int = 1, seconds: float = 10.0) -> None:
         until = time.monotonic() + seconds

@@ -133,8 +133,9 @@ def _from_sqlite(ask: _Ask) -> Batches:
             if "mismatch" not in str(error).lower():
                 raise
             raise MalformedData(
-                f"A column holds values of more than one kind: {' '.join(str(error).split())[:200]}.",
-                hint="Repair the rows; or read them one by one, where text that holds a number counts as one: fast='no'.",
+                "A column holds values of more than one kind.",  # the driver quotes one that may be none of them
+                hint="Repair the rows; or read them one by one, where text that holds a number counts as one, and others are"
+                " quoted: fast='no'.",
             ) from error
 
 

@@ -42,6 +42,12 @@ def numbers(name: str, values: Any, *, text: bool = False) -> NDArray[np.float64
         kind = values.type
         if pa.types.is_floating(kind) or pa.types.is_integer(kind):
             return np.asarray(values.to_numpy()).astype(np.float64, copy=False)
+        if not text and not pa.types.is_decimal(kind) and not pa.types.is_null(kind):  # all are text now
+            raise MalformedData(
+                f"The column {name!r} holds something that is not a number.",
+                hint="Repair the rows, or convert the column in a query; fast='no' says what it is.",
+                column=name,
+            )
         values = values.to_pylist()
     array = np.array(values)
     if array.dtype.kind in "iuf":

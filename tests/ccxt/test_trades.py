@@ -80,6 +80,61 @@ def test_more_trades_in_a_moment_than_a_page_holds_is_an_error_not_a_hole() -> N
         venue.load(from_trades=True, timeframe="1m", batch_size=5, start=START, end=START + 4 * 3_600_000)
 
 
+@pytest.mark.parametrize("at_once", [50, 200])
+def test_pages_smaller_than_known_that_one_moment_fills_are_an_error(at_once: int) -> None:
+    with (
+        Venue("kraken", hours=10, trades=3000, at_once=at_once, bunched=300) as venue,
+        pytest.raises(MalformedData, match=f"{at_once} trades or more"),
+    ):
+        venue.load(from_trades=True, timeframe="1m", start=venue.iso(0), end=venue.iso(8))
+
+
+@pytest.mark.parametrize("at_once", [50, 1000])
+def test_pages_smaller_than_known_lose_no_trades(at_once: int) -> None:
+    with Venue("kraken", hours=10, trades=2000, at_once=at_once) as venue:
+        bars = venue.load(from_trades=True, timeframe="1m", start=venue.iso(0), end=venue.iso(9))
+        assert plain(bars) == plain(venue.bars_of_trades("1m", START, START + 9 * 3_600_000))
+
+
+LATEST = {"timeframe": "5m", "start": "2024-05-31T22:00", "end": "2024-06-01", "from_trades": True}
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2, 5])
+@pytest.mark.parametrize(("name", "path"), [("binance", "*/aggTrades"), ("kraken", "*/Trades")])
+def test_one_empty_page_of_trades_loses_none(load: Load, exchange: Simulator, name: str, path: str, skip: int) -> None:
+    fault = exchange.faults.add(F.EmptyPages(path=path, skip=skip, times=1))
+    bars = load(exchange=name, config=exchange.config(name, enableRateLimit=False), **LATEST)
+    assert exchange.faults.fired(fault) == 1
+    assert plain(bars) == plain(exchange.truth("BTC/USDT", "5m", LATEST["start"], LATEST["end"]))
+
+
+@pytest.mark.parametrize("skip", [0, 2])
+@pytest.mark.parametrize(("name", "path"), [("binance", "*/aggTrades"), ("kraken", "*/Trades")])
+def test_empty_pages_though_there_are_trades_are_an_error(
+    load: Load, exchange: Simulator, name: str, path: str, skip: int
+) -> None:
+    exchange.faults.add(F.EmptyPages(path=path, skip=skip, times=2))
+    with pytest.raises(TemporarySourceError, match="Some may be missing"):
+        load(exchange=name, config=exchange.config(name, enableRateLimit=False), **LATEST)
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "start"), [("1h", "2024-05-31T23:00"), ("4h", "2024-05-31T20:00"), ("5m", "2024-05-31T23:00")]
+)
+def test_trades_of_an_exchange_that_ignores_since_are_not_taken_for_all(
+    load: Load, exchange: Simulator, timeframe: str, start: str
+) -> None:
+    config = exchange.config("coinbaseexchange", enableRateLimit=False)
+    with pytest.raises(NotSupported, match="may not give older ones"):
+        load(exchange="coinbaseexchange", config=config, timeframe=timeframe, start=start, end="2024-06-01", from_trades=True)
+
+
+def test_trades_of_an_exchange_that_ignores_since_do_where_they_reach_back_far_enough(load: Load, exchange: Simulator) -> None:
+    config = exchange.config("coinbaseexchange", enableRateLimit=False)
+    bars = load(exchange="coinbaseexchange", config=config, timeframe="1m", start="2024-05-31T23:57", from_trades=True)
+    assert plain(bars) == plain(exchange.truth("BTC/USDT", "1m", "2024-05-31T23:57", "2024-06-01"))
+
+
 def test_an_exchange_without_candles_offers_its_trades() -> None:
     with pytest.raises(NotSupported, match="bitflyer has no candles") as caught:
         ct.load("ccxt", exchange="bitflyer", symbol="BTC/JPY", timeframe="1h", limit=5, catalog=False)

@@ -152,8 +152,9 @@ class Venue:
             result = {"XBTUSDT": [[row[0] // 1000, *map(str, row[1:5]), "0", str(row[5]), 1] for row in rows], "last": 0}
             return {"error": [], "result": result}
         if path.endswith("Trades"):
-            since, count = int(said["since"]), min(int(said.get("count", 1000)), self.at_once)
-            listed = [(place, trade) for place, trade in enumerate(self.trades, 1) if trade[0] > 1000 * since][:count]
+            since, count = int(said.get("since", 0)), min(int(said.get("count", 1000)), self.at_once)
+            listed = [(place, trade) for place, trade in enumerate(self.trades, 1) if trade[0] > 1000 * since]
+            listed = listed[:count] if "since" in said else listed[-count:]
             rows = [[str(price), str(amount), moment / 1000, side, "l", "", place]
                     for place, (moment, price, amount, side) in listed]  # fmt: skip
             return {"error": [], "result": {"XBTUSDT": rows, "last": str(listed[-1][1][0] * 10**6 if listed else since)}}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from cracktrader.bars import Bars
-from cracktrader.errors import InvalidRange, MalformedData, NotSupported
+from cracktrader.errors import InvalidRange, MalformedData, NotSupported, TemporarySourceError
 from cracktrader.request import BarRequest
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import isoformat
@@ -21,6 +21,9 @@ __all__ = ["TradeFetch"]
 Trades = list[Mapping[str, Any]]
 #: Trades are made into bars of the first of these that the wanted ones are made of: so few are held at once.
 _PARTS: Final = tuple(map(Timeframe, ("1h", "30m", "15m", "5m", "1m", "1s")))
+
+#: Milliseconds before a range, of which one after the other must hold a trade: a second, a minute, an hour, a day, a month.
+_LEADS: Final = (1_000, 60_000, 3_600_000, 86_400_000, 30 * 86_400_000)
 
 
 class TradeFetch(Load):
@@ -105,9 +108,10 @@ class TradeFetch(Load):
         following = self._first_id()
         while following is not None:
             page = self._page_of_ids(following)
-            if page and int(page[0]["id"]) > following:
+            if not page or int(page[0]["id"]) > following:
                 page = self._page_of_ids(following)  # something went wrong, or the exchange left numbers out
             if not page:
+                self._check_no_id_from(following)
                 return
             if int(page[0]["id"]) > following:
                 self._note(f"Trades {following} to {int(page[0]['id']) - 1} were not among those that {self._desk.name} sent.")
@@ -125,47 +129,106 @@ class TradeFetch(Load):
         """The id of the first trade of the range, looked for stretch by stretch."""
         since, span = self._start, self._facts.trades_span or self._end - self._start
         while since < self._end:
-            page = self._ask(since, {})
+            page = self._ask(since, {}) or self._ask(since, {})
             ids = [int(trade["id"]) for trade in page if trade["timestamp"] >= since]
             if ids:
+                self._check_first(min(ids))
                 return min(ids)
             since += span
         return None
 
+    def _check_first(self, first: int) -> None:
+        """Raise where the trades before the one that came first are of the range too."""
+        before = max(0, first - self._limit)
+        page = self._page_of_ids(before) or self._page_of_ids(before)
+        for trade in page:
+            if int(trade["id"]) < first and trade["timestamp"] >= self._start:
+                where = isoformat(self._start)
+                raise self._contradiction(
+                    where, f"sent number {first} as the first, and number {trade['id']} is of {_when(trade)}"
+                )
+
+    def _check_no_id_from(self, following: int) -> None:
+        self._check_over(f"number {following}", lambda trade: int(trade["id"]) >= following)
+
     def _by_time(self) -> Iterator[Trades]:
         """From a moment on; a page's last moment is asked for again, because the page may end in the middle of it."""
-        cursor, early = self._start, self._facts.trades_early
+        cursor, seen = (self._start, False) if self._facts.trades == "time" else (self._before_start(), True)
         while cursor < self._end:
-            sent = self._ask(max(0, cursor - early), {})
-            page = sorted((trade for trade in sent if trade["timestamp"] >= cursor), key=_by_time_and_id)
-            full = len(sent) >= self._limit
-            if not page or page[-1]["timestamp"] == cursor:
-                if full:
-                    raise MalformedData(
-                        f"{self._desk.name} has {len(sent):,} trades or more at {isoformat(cursor)}; it gives no others.",
-                        hint="Bars of this stretch can't be made of trades. Load around it, or take candles.",
-                    )
-                if not page:
-                    return
+            page, sent = self._page_from(cursor, seen)
+            last = page[-1]["timestamp"] if page else cursor
+            if last == cursor:
+                self._check_none_after(cursor, page, sent)
                 yield page
-                cursor += 1
-                continue
-            if cursor == self._start and self._facts.trades is None:
-                self._refuse_to_be_ignored(page)
-            last = page[-1]["timestamp"]
+                return
             yield [trade for trade in page if trade["timestamp"] < last]
-            cursor = last
+            cursor, seen = last, True
 
-    def _refuse_to_be_ignored(self, page: Trades) -> None:
-        """Raise where an exchange that is not known to hear ``since`` begins later than it should."""
-        first = page[0]["timestamp"]
-        if first >= self._frame.next(self._start):
+    def _check_none_after(self, cursor: int, page: Trades, sent: int) -> None:
+        known = {_identity(trade) for trade in page}
+        missed = lambda trade: trade["timestamp"] >= cursor and _identity(trade) not in known  # noqa: E731
+        self._check_over(isoformat(cursor), missed, sent)
+
+    def _page_from(self, cursor: int, seen: bool) -> tuple[Trades, int]:
+        """The trades of a page from a moment on, and how many it held; asked for twice unless it holds later ones.
+
+        ``seen`` says that there are some of that very moment: a page without them is not the one that was asked for.
+        """
+        page: Trades = []
+        for _ in range(2):
+            sent = self._ask(max(0, cursor - self._facts.trades_early), {})
+            page = sorted((trade for trade in sent if trade["timestamp"] >= cursor), key=_by_time_and_id)
+            whole = bool(page) and (not seen or page[0]["timestamp"] == cursor)
+            if whole and page[-1]["timestamp"] > cursor:
+                break
+        if page and not whole:
+            raise self._contradiction(isoformat(cursor), f"sent trades of that moment before, and now begins at {_when(page[0])}")
+        return page, len(sent)
+
+    def _before_start(self) -> int:
+        """The time of a trade before the range, from which an exchange that is not known to hear ``since`` sends all of them.
+
+        Raises :class:`NotSupported` where it sends none: those that it does send may begin in the middle of the range.
+        """
+        found: Trades = []
+        for lead in _LEADS:
+            found = sorted(self._ask(max(0, self._start - lead), {}), key=_by_time_and_id) or found
+            if found and found[0]["timestamp"] < self._start:
+                return int(found[0]["timestamp"])
+        if not found:
             raise NotSupported(
-                f"{self._desk.name} sent trades from {isoformat(first)} on, and those from {isoformat(self._start)} on were"
-                " asked for: it may not give older ones.",
-                hint="Start there or later.",
-                earliest=isoformat(first),
+                f"{self._desk.name} sent no trades, asked for those from {isoformat(self._start)} on.",
+                hint="Start later, or take candles.",
             )
+        earliest = isoformat(int(self._frame.next(found[0]["timestamp"])))
+        raise NotSupported(
+            f"{self._desk.name} sent trades from {_when(found[0])} on, and all from {isoformat(self._start)} on were asked for:"
+            " it may not give older ones.",
+            hint=f"Start at {earliest} or later, or take candles.",
+            earliest=earliest,
+        )
+
+    def _check_over(self, place: str, missed: Callable[[Mapping[str, Any]], bool], sent: int = 0) -> None:
+        """Raise where an exchange that sends no later trades has some nevertheless; ``missed`` says which those are."""
+        now = self._desk.clock.now(self._patience())
+        latest = self._ask(None, {}) or self._ask(None, {})
+        if not latest:
+            raise self._contradiction(place, "sends no trades at all, not even its latest")
+        later = [trade for trade in latest if trade["timestamp"] < now and missed(trade)]
+        if later and sent:
+            raise MalformedData(
+                f"{self._desk.name} has {sent:,} trades or more at {place}: asked for those from there on, it sends no"
+                f" others, and there are some of {_when(later[0])}.",
+                hint="Bars of this stretch can't be made of trades. Load around it, or take candles.",
+            )
+        if later:
+            raise self._contradiction(place, f"sends none from there on, and one of {_when(later[-1])}")
+
+    def _contradiction(self, place: str, said: str) -> TemporarySourceError:
+        return TemporarySourceError(
+            f"{self._desk.name}, trades of {self._market['symbol']} from {place} on: it {said}. Some may be missing.",
+            hint="Try again: something at the exchange is not in order. Or take candles.",
+        )
 
     def _ask(self, since: int | None, params: Mapping[str, Any], limit: int | None = 0) -> Sequence[Mapping[str, Any]]:
         self._check_deadline()
@@ -176,11 +239,20 @@ class TradeFetch(Load):
             trades = exchange.fetch_trades(symbol, since, limit, {**self._config.params, **params})
             return [trade for trade in trades if trade.get("timestamp") is not None]
 
-        told = f"{self._desk.name}, trades of {symbol} {params or isoformat(since or 0)}"
+        told = f"{self._desk.name}, trades of {symbol} {params or ('latest' if since is None else isoformat(since))}"
         return self._desk.ask(question, self._patience(), lambda: told)
 
     def _note(self, text: str) -> None:
         self._provenance["notes"] = [*self._provenance.get("notes", []), text]
+
+
+def _identity(trade: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells a trade from others; not every exchange numbers them."""
+    return (trade["id"],) if trade.get("id") else tuple(trade[name] for name in ("timestamp", "price", "amount", "side"))
+
+
+def _when(trade: Mapping[str, Any]) -> str:
+    return isoformat(int(trade["timestamp"]))
 
 
 def _by_time_and_id(trade: Mapping[str, Any]) -> tuple[int, int]:

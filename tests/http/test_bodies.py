@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow.parquet
@@ -347,3 +348,39 @@ def test_csv_that_may_be_cut_in_its_last_number_is_not_read(
         chunked = lambda asked: Said(iter([sent]), headers={"Content-Type": "text/csv", "Transfer-Encoding": "chunked"})  # noqa: E731
         assert load(server.on("/y", chunked), params={"all": 1}) == BARS
         assert load(server.on("/z", Said(sent, headers={"Content-Type": "text/csv"})), params={"all": 1}) == BARS
+
+
+BERLIN = [dt.datetime(2024, 10, 26, 22, tzinfo=dt.UTC) + dt.timedelta(hours=at) for at in range(8)]
+
+
+def local(moment: dt.datetime) -> str:
+    return moment.astimezone(ZoneInfo("Europe/Berlin")).isoformat()
+
+
+def test_times_with_offsets_are_read_over_a_change_of_the_clocks() -> None:
+    wanted = [int(moment.timestamp() * 1000) for moment in BERLIN]
+    assert len({local(moment)[-6:] for moment in BERLIN}) == 2
+    assert times([local(moment) for moment in BERLIN]).tolist() == wanted
+    written = [local(moment).replace("T", "_") for moment in BERLIN]
+    assert times(written, time_format="%Y-%m-%d_%H:%M:%S%z", tz="Asia/Tokyo").tolist() == wanted
+
+
+def test_times_of_which_only_some_have_an_offset_are_an_error() -> None:
+    with pytest.raises(MalformedData, match="times can't be read"):
+        times([local(BERLIN[0]), "2024-10-27 02:00"])
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+@pytest.mark.parametrize("kind", [int, float])
+def test_dates_that_are_written_as_numbers_are_read_by_their_format(as_array: bool, kind: type) -> None:
+    values: Any = [kind(20240101), kind(20240229)]
+    wanted = times(["2024-01-01", "2024-02-29"]).tolist()
+    assert times(np.array(values) if as_array else values, time_format="%Y%m%d").tolist() == wanted
+
+
+@pytest.mark.parametrize(("auth", "said"), [({"kind": "apikey"}, "there is no kind 'apikey'"), ("bearer", "it has no kind")])
+def test_a_kind_of_auth_that_does_not_exist_is_refused_with_those_that_do(auth: Any, said: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        ct.source("http", url="https://host/x", auth=auth)
+    assert f"{said}; there are bearer, header, query, basic, oauth2" in str(caught.value)
+    assert "tagged-union" not in str(caught.value)

@@ -394,3 +394,28 @@ def test_a_fetch_that_is_given_up_leaves_no_thread_waiting(server: Server) -> No
         next(chunks)
         chunks.close()  # type: ignore[attr-defined]
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("cracktrader-http")]
+
+
+def test_what_was_modified_within_the_same_seconds_is_sent_again(server: Server) -> None:
+    now = "Mon, 01 Jan 2024 00:00:02 GMT"
+    state = {"rows": ROWS[:3]}
+
+    def answer(asked: Asked) -> Said:
+        if asked.headers.get("if-modified-since"):
+            return Said(status=304)
+        return Said(state["rows"], headers={"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT", "Date": now})
+
+    with ct.source("http", url=server.on("/x", answer), **ALL) as source:
+        request = ct.BarRequest("BTC/USDT", "1h")
+        assert ct.Bars.concat(list(source.bars(request))) == BARS[:3]
+        state["rows"] = ROWS
+        assert ct.Bars.concat(list(source.bars(request))) == BARS
+
+
+def test_a_host_that_is_down_is_told_in_few_words(load: Load) -> None:
+    with socket.socket() as bound:  # nobody listens there
+        bound.bind(("127.0.0.1", 0))
+        with pytest.raises(TemporarySourceError) as caught:
+            load(f"http://127.0.0.1:{bound.getsockname()[1]}/x", retries=0, **ALL)
+    assert "no connection: connection refused (tried" in caught.value.message
+    assert "urllib3" not in str(caught.value)

@@ -6,7 +6,7 @@ import base64
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -16,7 +16,7 @@ from cracktrader_http.templates import fill
 if TYPE_CHECKING:
     from cracktrader_http.hiding import Secrets
 
-__all__ = ["Auth", "Basic", "Bearer", "Header", "OAuth2", "Query", "Signer", "TokenAsker", "plain"]
+__all__ = ["AUTH_KINDS", "Auth", "Basic", "Bearer", "Header", "OAuth2", "Query", "Signer", "TokenAsker", "plain"]
 
 #: Asks an OAuth2 server, ``(url, form, user, password)``, and returns its answer parsed.
 TokenAsker = Callable[[str, dict[str, str], str, str], Any]
@@ -65,6 +65,7 @@ class OAuth2(_Kind):
     scope: str | None = None
 
 
+AUTH_KINDS: Final = ("bearer", "header", "query", "basic", "oauth2")
 Auth = Annotated[Bearer | Header | Query | Basic | OAuth2, Field(discriminator="kind")]
 
 

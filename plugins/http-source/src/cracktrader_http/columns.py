@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ __all__ = ["numbers", "times"]
 
 _NUMBERS: Final = {float, int}
 _NONE: Final = type(None)
+_OFFSET: Final = re.compile(r"(?i)\d\s?(z|[+-]\d\d(:?\d\d)?)$")
 
 
 def numbers(name: str, values: Any) -> NDArray[np.float64]:
@@ -34,6 +36,8 @@ def numbers(name: str, values: Any) -> NDArray[np.float64]:
 
 def times(values: Any, *, unit: EpochUnit | None = None, time_format: str | None = None, tz: str = "UTC") -> NDArray[np.int64]:
     """A column as epoch milliseconds: epoch numbers of any unit, also as text, or dates and clocks."""
+    if time_format is not None and (dates := _written_as_numbers(values)) is not None:
+        return _moments(dates, time_format, tz)
     try:
         if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
             return epoch_to_ms(values, unit)
@@ -54,6 +58,14 @@ def times(values: Any, *, unit: EpochUnit | None = None, time_format: str | None
     )
 
 
+def _written_as_numbers(values: Any) -> list[str] | None:
+    """Whole numbers as text, for dates such as 20240131; None where they are none."""
+    numeric = values.dtype.kind in "iuf" if isinstance(values, np.ndarray) else set(map(type, values)) <= _NUMBERS
+    if not numeric or any(value % 1 for value in values):
+        return None
+    return [str(int(value)) for value in values]
+
+
 def _digits(values: Sequence[str]) -> NDArray[Any] | None:
     """Texts that are epoch numbers; None where the first is not."""
     if not values[0].lstrip("-").replace(".", "", 1).isdigit() or len(values[0]) < 9:
@@ -68,7 +80,9 @@ def _moments(values: Sequence[str], time_format: str | None, tz: str) -> NDArray
     import pandas as pd
 
     try:
-        index = pd.DatetimeIndex(pd.to_datetime(list(values), format=time_format or "ISO8601"))
+        # offsets that differ, as over a change of the clocks, are read only if every time has one
+        zoned = all(map(_OFFSET.search, values)) if time_format is None else "%z" in time_format
+        index = pd.DatetimeIndex(pd.to_datetime(list(values), format=time_format or "ISO8601", utc=zoned))
         if index.tz is None and tz != "UTC":
             index = index.tz_localize(tz)
         if index.isna().any():

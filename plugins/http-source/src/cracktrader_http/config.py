@@ -8,12 +8,22 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from cracktrader.plugins import SourceConfig
 from cracktrader.timeframe import Timeframe
 from cracktrader.times import EpochUnit, parse_time, parse_zone
-from cracktrader_http.auth import Auth, Bearer
+from cracktrader_http.auth import AUTH_KINDS, Auth, Bearer
 from cracktrader_http.hiding import shown_url
 from cracktrader_http.presets import preset_names, read_preset
 from cracktrader_http.templates import TIMES, check_template, fields_of
@@ -32,10 +42,22 @@ HOW_ONLY: Final = frozenset({
 #: Options of a preset that are completed, not replaced, by what a user gives.
 _MERGED: Final = ("params", "headers", "symbols", "timeframes", "columns")
 
+
+def _known_auth(given: Any) -> Any:
+    if given is None or callable(given) or isinstance(given, BaseModel):
+        return given
+    kind = given.get("kind") if isinstance(given, Mapping) else None
+    if kind in AUTH_KINDS:
+        return given
+    there_are = f"there are {', '.join(AUTH_KINDS)}, such as {{'kind': 'bearer'}}; or give a callable"
+    raise ValueError(f"there is no kind {kind!r}; {there_are}" if kind else f"it has no kind; {there_are}")
+
+
 _Auth = Annotated[
     Auth | Callable[[Any], Any] | None,
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
     Field(union_mode="smart"),
+    BeforeValidator(_known_auth),
 ]
 _Url = Annotated[str, Field(validation_alias=AliasChoices("url", "api_url"), repr=False)]
 

@@ -295,7 +295,10 @@ class Transport:
             return Again(f"the answer can't be unpacked: {said}")
         if isinstance(error, requests.exceptions.ChunkedEncodingError):
             return Again(f"the connection broke off in the middle of the answer: {said}")
-        return Again(f"no connection: {said}", hint="Is the address right, is the server up, is there a network?")
+        return Again(
+            f"no connection: {self.secrets.hide(_innermost(error))[:300]}",
+            hint="Is the address right, is the server up, is there a network?",
+        )
 
     def _checked(self, answer: Answer) -> Answer:
         """An answer worth reading; raises :class:`Again` where another try makes sense."""
@@ -381,6 +384,15 @@ class Transport:
 
         patience = self._patience(threading.Event())
         return patience.keep_trying(sent, lambda what: f"POST {self.secrets.hide_url(url)}: {what}")
+
+
+def _innermost(error: BaseException) -> str:
+    """What a chain of errors began with, without the errors around it."""
+    for _ in range(20):
+        causes = (getattr(error, "reason", None), *error.args, error.__cause__, error.__context__)
+        error = next((cause for cause in causes if isinstance(cause, BaseException)), error)
+    told = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return told[:1].lower() + told[1:] or type(error).__name__
 
 
 def _origin(url: str) -> str:

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cracktrader.plugins.hosts import http_date
+
 __all__ = ["Answer", "KnownAnswers"]
 
 _MOST_BYTES: Final = 16 << 20
+#: Seconds after which what was modified is taken not to be in the middle of it.
+_SETTLED: Final = 5.0
 #: A request: its address and its headers, either of which may say which symbol is meant.
 Asked = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -55,7 +59,7 @@ class KnownAnswers:
 
     def keep(self, asked: Asked, answer: Answer) -> None:
         """Remember an answer, if it has a mark; forget the oldest where it gets too much."""
-        marked = "etag" in answer.headers or "last-modified" in answer.headers
+        marked = "etag" in answer.headers or _settled(answer.headers)
         if not marked or "no-store" in answer.headers.get("cache-control", "") or len(answer.body) > _MOST_BYTES // 4:
             return
         with self._lock:
@@ -65,3 +69,9 @@ class KnownAnswers:
             self._bytes += len(answer.body)
             while self._bytes > _MOST_BYTES:
                 self._bytes -= len(self._answers.popitem(last=False)[1].body)
+
+
+def _settled(headers: Mapping[str, str]) -> bool:
+    """Whether ``Last-Modified`` is a mark: it tells no more than seconds, so the same may hold after another change."""
+    modified, sent = http_date(headers.get("last-modified")), http_date(headers.get("date"))
+    return modified is not None and sent is not None and sent - modified >= _SETTLED

@@ -112,9 +112,7 @@ def test_the_order_of_next_what_it_sees_and_the_trades_are_those_of_a_backtest(s
         SETUPS[setup](cerebro, lambda symbol="BTC/USDT", **options: past(symbol, stamp=stamp, **options))
 
     expected = run(tested, preload=False)
-    for _ in range(
-        3
-    ):  # a bar that is held up for long enough comes in a step of its own: on a busy machine, one run in a hundred
+    for _ in range(3):  # on a busy machine, a bar that comes too late has a step of its own in one run of a hundred
         with replay() as source:
             was = run(lived)
         if was.seen == expected.seen:
@@ -443,7 +441,7 @@ def test_a_stream_that_cancels_itself_is_opened_again_with_pauses(venue) -> None
     feed = seconds(venue)
 
     def play() -> None:
-        for _ in range(3):
+        for _ in range(3):  # on a busy machine, a bar that comes too late has a step of its own in one run of a hundred
             venue.wait_for_streams()
             opened = venue.opened
             venue.push(asyncio.CancelledError())

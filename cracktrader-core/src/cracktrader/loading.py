@@ -15,7 +15,7 @@ from cracktrader.plugins.source import DataSource, Source
 from cracktrader.quality import Validation, validate
 from cracktrader.request import BarRequest
 from cracktrader.timeframe import Timeframe
-from cracktrader.times import TimeLike, isoformat, now_ms
+from cracktrader.times import TimeLike, isoformat, now_ms, parse_time
 
 __all__ = ["divisor", "fetch", "fetch_raw", "keep", "known_timeframes", "load", "source"]
 
@@ -168,7 +168,8 @@ def _raw(
     if catalog is not None:
         bars = catalog.bars(opened, request, progress)
         # What a catalog holds was over by the source's clock when it came, whatever this machine's says.
-        now = max(now_ms(), request.timeframe.next(int(bars.time[-1]))) if len(bars) else now_ms()
+        fetched = parse_time(bars.provenance.get("fetched_at", now_ms()), unit="ms")
+        now = max(fetched, request.timeframe.next(int(bars.time[-1]))) if len(bars) else fetched
         return bars.but(provenance=_provenance(opened, bars)), now
     chunks: list[Bars] = []
     for chunk in opened.bars(request):

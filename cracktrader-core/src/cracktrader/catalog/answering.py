@@ -14,9 +14,9 @@ from cracktrader.catalog.files import rows_digest
 from cracktrader.catalog.intervals import BEGINNING, Interval, Intervals, intersect, merge, run_until, subtract
 from cracktrader.catalog.ledger import SETTLING, Fetch, Ledger
 from cracktrader.catalog.series import SeriesStore
-from cracktrader.errors import CatalogUnwritable
+from cracktrader.errors import CatalogUnwritable, SourceError
 from cracktrader.request import BarRequest
-from cracktrader.times import now_ms
+from cracktrader.times import now_ms, parse_time
 
 __all__ = ["LATE", "SETTLING", "Answer", "BarSource"]
 
@@ -66,12 +66,20 @@ class Answer:
         self._frame = request.timeframe
         self._now, self._ttl, self._progress = now_ms(), ttl * 1000, progress
         closed = self._frame.floor(self._now)
+        if max(request.start or 0, request.end or 0) > closed:  # is it this machine's clock that is behind?
+            closed = self._closed_by_the_source(closed)
         self._start = BEGINNING if request.start is None else request.start
         self._end = closed if request.end is None else min(request.end, closed)
         #: The last closed bars, which are to be asked for again.
         self._doubted: Intervals = ((self._back(self._end, recheck), self._end),) if recheck else ()
         #: What the source was asked for in the course of this answer: it is not asked twice.
         self._asked: Intervals = ()
+
+    def _closed_by_the_source(self, closed: int) -> int:
+        """When the bar opens that the source has open, if that is later than ``closed``."""
+        with suppress(SourceError):  # what is held can be answered without it
+            return max(closed, self._frame.floor(self._source.now()))
+        return closed
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,6 +101,8 @@ class Answer:
             return ledger
         with self._series.lock():
             ledger = self._series.ledger()  # another may have fetched it meanwhile
+            if self._request.end is None:
+                self._end = self._closed_by_the_source(self._end)
             while (request := self._lacking(ledger)) is not None:
                 ledger = self._fetch(ledger, request)
         return ledger
@@ -178,7 +188,9 @@ class _Fetching:
         self._now = source.now()
         #: Bars that open from here on were not over when the fetch began.
         self._closed = self._frame.floor(self._now)
-        self._cursor = BEGINNING if request.start is None else request.start
+        #: Where what the source says begins: the start that was asked for, or of all that it keeps.
+        self._begin = BEGINNING if request.start is None else request.start
+        self._cursor = self._begin
         #: The last of n bars begin where the first of them does, which is known when all have come.
         self._from_the_end = request.limit is not None and request.start is None
         self._pending: list[Bars] = []
@@ -188,7 +200,13 @@ class _Fetching:
         self._flushed = time.monotonic()
 
     def take(self, chunk: Bars) -> None:
-        """Rows as they came; those of bars that are not over are not kept."""
+        """Rows as they came; those of bars that are not over are not kept.
+
+        ``kept_from`` in their provenance says that the source keeps nothing older, so that nothing is known of that.
+        """
+        if self._request.start is None and (kept := chunk.provenance.get("kept_from")) is not None:
+            self._begin = max(self._begin, parse_time(kept))
+            self._cursor = max(self._cursor, self._begin)
         if not len(chunk):
             return
         self._rows += len(chunk)
@@ -210,7 +228,8 @@ class _Fetching:
         full = limit is not None and self._rows >= limit
         start = BEGINNING if self._request.start is None else self._request.start
         if self._from_the_end:
-            start = self._cursor = (self._first if self._first is not None else end) if full else BEGINNING
+            self._cursor = (self._first if self._first is not None else end) if full else self._begin
+            start = self._cursor if full else start
         elif full:
             end = max(self._reached(), self._cursor)
         self._commit(self._believed_until(end), complete=True)
@@ -247,6 +266,7 @@ class _Fetching:
             )  # fmt: skip
             # Whatever a plugin notes is kept as JSON; what is none, as its text.
             noted = json.loads(json.dumps({**self.ledger.provenance, **bars.provenance, **whose}, default=str))
+            noted.pop("kept_from", None)  # it was so then
             known = replace(self.ledger, provenance=noted)
             self.ledger = self._series.commit(known, bars.in_order(), fetch)
             self._cursor = end

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -119,6 +120,32 @@ def test_03_an_exchange_that_contradicts_itself_is_not_believed(load: Load, exch
     exchange.faults.add(F.EmptyPages(path="*/klines", skip=2, times=2))
     with pytest.raises(TemporarySourceError, match="said twice that there are no bars from 2024-01-02T09:20"):
         load(timeframe="1m", concurrency=1, **JANUARY)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_03_an_empty_page_is_asked_for_again_on_every_exchange(load: Load, exchange: Simulator, concurrency: int) -> None:
+    exchange.faults.add(F.EmptyPages(path="*/candles", skip=2, times=1))
+    config = exchange.config("coinbaseexchange", enableRateLimit=False)
+    bars = load(exchange="coinbaseexchange", config=config, timeframe="1m", start="2024-04-01", end="2024-04-03",
+                concurrency=concurrency)  # fmt: skip
+    same(bars, exchange.truth("BTC/USDT", "1m", "2024-04-01", "2024-04-03"))
+
+
+def test_03_a_page_of_another_place_is_asked_for_again_and_then_an_error(load: Load, exchange: Simulator) -> None:
+    week = {"timeframe": "1m", "start": "2024-04-01", "end": "2024-04-08", "concurrency": 1}
+    truth = exchange.truth("BTC/USDT", "1m", "2024-04-01", "2024-04-08")
+    asked = "/api/v3/klines?symbol=BTCUSDT&interval=1m&limit=1000"
+    pages = [urllib.request.urlopen(exchange.url + asked + more).read().decode() for more in ("", f"&startTime={truth.time[0]}")]
+    for body in (*pages, f"[[{truth.time[0]}]]"):  # the latest rows, as if since had got lost; an older page
+        fault = exchange.faults.add(F.Status(path="*/klines", status=200, body=body, times=1, skip=2))
+        same(load(**week), truth)
+        exchange.faults.remove(fault)
+    for body in pages[1:]:
+        fault = exchange.faults.add(F.Status(path="*/klines", status=200, body=body, skip=2))
+        with pytest.raises(TemporarySourceError, match="not asked for") as caught:
+            load(**week)
+        assert caught.value.context["missing_start"] == "2024-04-02T09:20:00Z"
+        exchange.faults.remove(fault)
 
 
 # ── 4: cursors ───────────────────────────────────────────────────────────────────────────────────────

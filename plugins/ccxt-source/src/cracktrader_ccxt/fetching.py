@@ -36,6 +36,8 @@ __all__ = ["Fetch", "Load", "timeframes_of"]
 
 #: Before this there was no exchange to have candles of.
 _EARLIEST: Final = 1_262_304_000_000  # 2010
+#: How often a page is asked for that is of another place, before it is an error.
+_MISPLACED: Final = 3
 
 
 def timeframes_of(desk: Desk, odd: Mapping[str, set[str]] | None = None) -> dict[Timeframe, str]:
@@ -230,9 +232,20 @@ class Fetch(Load):
         for _ in range(self._early):
             since = max(0, int(frame.previous(since)))
             count += 1
-        self._check_deadline()
-        columns = candles.ask(since, limit or count, self._patience(), lambda: self._told(frame, start, end))
-        return page_of(self._on_grid(columns, frame), start, end)
+        earliest = int(frame.previous(since)) if since and self._facts.answers == "unknown" else since
+        first = last = 0
+        for _ in range(_MISPLACED):
+            self._check_deadline()
+            columns = candles.ask(since, limit or count, self._patience(), lambda: self._told(frame, start, end))
+            page = page_of(self._on_grid(columns, frame), start, end)
+            first, last = page.first or 0, page.last or 0
+            if not page.rows or last >= start or first >= earliest:
+                return page
+        raise TemporarySourceError(
+            f"{self._told(frame, start, end)}: what came {_MISPLACED} times is of {isoformat(first)} to"
+            f" {isoformat(last)}, which was not asked for.",
+            hint="Try again: a cache or a proxy before the exchange may send old answers.",
+        )
 
     def _on_grid(self, columns: Columns, frame: Timeframe) -> Columns:
         """The rows as they are; raises where all of them open elsewhere than the bars of this timeframe do."""

@@ -1,14 +1,15 @@
 """Going through pages of candles: which range is asked for next, and when it is over.
 
 Nothing here asks a network: a page comes from a function, so that the arithmetic can be tested by itself. A page is
-complete between its first and its last row; what it leaves open before or after is asked for again until an answer says
-that there is nothing, so no cap of the exchange and no gap in the market ends a range early. Windows never overlap: no row
-comes twice.
+complete between its first and its last row; what it leaves open before or after is asked for again until two answers say
+that there is nothing, so no cap of the exchange, no gap in the market and no empty page by mistake ends a range early. Windows
+never overlap: no row comes twice.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -23,6 +24,9 @@ __all__ = ["Pager", "Span", "latest", "windows"]
 
 #: How often one window may be asked for: a guard against an exchange that answers without sense.
 _MOST_ASKED: Final = 10_000
+#: How often a stretch is asked for until two answers in a row agree that nothing is in it.
+_UNTIL_AGREED: Final = 4
+_TRY_AGAIN: Final = "Try again: something at the exchange, or before it, is not in order."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Pager:
         self._lock = threading.Lock()
         self._empty: tuple[tuple[int, int], ...] = ()
         self._nothing_from: int | None = None
+        self._seen: deque[tuple[int, int]] = deque(maxlen=256)
         self._heard = heard
 
     def window(self, span: tuple[int, int]) -> list[Columns]:
@@ -86,27 +91,53 @@ class Pager:
         return found
 
     def _asked(self, span: Span) -> Page:
-        """The page of a range; asked for again where the exchange says that there is nothing more at all."""
+        """The page of a range; one that says that nothing is there is asked for again, until two answers agree.
+
+        A cache, a proxy or an exchange in trouble sends an empty page, or one of another place, now and then.
+        """
         page = self._ask(span.start, span.end)
-        if page.rows or self.answers != "first":
+        if len(page) or (self._nothing_from is not None and span.start >= self._nothing_from):
             return page
-        if self._nothing_from is None or span.start < self._nothing_from:
-            page = self._ask(span.start, span.end)
-            if not page.rows:
-                with self._lock:
-                    self._nothing_from = min(span.start, self._nothing_from or span.start)
+        for _ in range(_UNTIL_AGREED):
+            before, page = page, self._ask(span.start, span.end)
+            if len(page):
+                return page
+            if (page.first, page.last) == (before.first, before.last):
+                break
+        else:
+            raise TemporarySourceError(
+                f"Asked again and again for the bars from {isoformat(span.start)} to {isoformat(span.end)}, the exchange sent"
+                " none of them, but others each time: whether there are any is not known.",
+                hint=_TRY_AGAIN,
+            )
+        if self.answers == "first" and not page.rows:
+            with self._lock:
+                self._nothing_from = min(span.start, self._nothing_from or span.start)
+                self._check(span.start)
         return page
+
+    def _check(self, start: int, end: int | None = None) -> None:
+        """Raise where rows came out of a stretch of which the exchange said that nothing is in it; the lock is held."""
+        inside = [first for first, last in self._seen if last >= start and (end is None or first < end)]
+        if not inside:
+            return
+        until = "on" if end is None else f"to {isoformat(end)}"
+        raise TemporarySourceError(
+            f"The exchange said twice that there are no bars from {isoformat(start)} {until}, and sent"
+            f" some of {isoformat(max(start, inside[0]))}: bars between may be missing.",
+            hint=_TRY_AGAIN,
+        )
 
     def _left_open(self, page: Page, span: Span) -> list[Span | Columns]:
         """The rows of a page, and what it leaves open at both ends; the last item is the first to be seen to."""
         time = page.columns[0]
         first, after = int(time[0]), int(self._frame.next(int(time[-1])))
-        if self._nothing_from is not None and first >= self._nothing_from:
-            raise TemporarySourceError(
-                f"The exchange said twice that there are no bars from {isoformat(self._nothing_from)} on, and then sent one of"
-                f" {isoformat(first)}: bars between may be missing.",
-                hint="Try again: something at the exchange is not in order.",
-            )
+        with self._lock:
+            self._seen.append((first, int(time[-1])))
+            if self._nothing_from is not None:
+                self._check(self._nothing_from)
+            for empty in self._empty:
+                self._check(*empty)
         left: list[Span | Columns] = []
         if after < span.end and page.last is not None and page.last < span.end:
             left.append(Span(after, span.end, cut=True))
@@ -124,6 +155,7 @@ class Pager:
             self._heard = True
         with self._lock:
             self._empty = (*self._empty[-63:], (span.start, first))
+            self._check(span.start, first)
 
 
 def _senseless(span: tuple[int, int], asked: int) -> TemporarySourceError:

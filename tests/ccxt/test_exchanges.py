@@ -121,8 +121,27 @@ def test_the_sandbox_is_another_host_and_another_series(no_network: None) -> Non
     with ct.source("ccxt", exchange="binance", sandbox=True) as source:
         assert "testnet" in source.plugin.desk.exchange.host_of("public")
         assert dict(source.identity) == {"exchange": "binance", "sandbox": True}
-    with pytest.raises(NotSupported, match="kraken has no sandbox"):
+    with pytest.raises(NotSupported, match="kraken has no test network that ccxt knows"):
         ct.source("ccxt", exchange="kraken", sandbox=True).plugin.desk  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "config", [{"sandbox": True}, {"testnet": True}, {"options": {"sandbox": True}}, {"options": {"testnet": 1}}]
+)
+def test_a_sandbox_in_a_config_is_another_series_too(no_network: None, config: dict[str, Any]) -> None:
+    with ct.source("ccxt", exchange="binance", config=config) as source:
+        assert "testnet" in source.plugin.desk.exchange.host_of("public")
+        assert dict(source.identity) == {"exchange": "binance", "sandbox": True}
+    assert "sandbox" in repr(ct.CCXTStore(exchange="binance", config=config))
+    with ct.source("ccxt", exchange="binance", config={"sandbox": False, "options": {"testnet": False}}) as source:
+        assert dict(source.identity) == {"exchange": "binance"}
+        assert "testnet" not in source.plugin.desk.exchange.host_of("public")
+
+
+@pytest.mark.parametrize("method", ["fetchOHLCV", "fetchTrades"])
+def test_ccxts_own_paging_is_refused(method: str) -> None:
+    with pytest.raises(InvalidOption, match="paginate"):
+        ct.source("ccxt", exchange="binance", config={"options": {method: {"paginate": True}}})
 
 
 def test_a_config_that_ccxt_can_not_use_is_refused(no_network: None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 
 from cracktrader.plugins import SourceConfig
 from cracktrader_ccxt.hiding import plain, wrapped
@@ -15,6 +15,8 @@ __all__ = ["CcxtConfig", "MarketType"]
 MarketType = Literal["spot", "margin", "swap", "future", "option"]
 #: Parameters of requests that the pager says itself, or that make ccxt page by itself, which loses bars without a word.
 _NOT_PARAMS: Final = ("paginate", "since", "limit", "until")
+#: What ccxt calls its test networks in a config.
+_SANDBOX: Final = ("sandbox", "testnet")
 
 _Exchange = Annotated[str, Field(validation_alias=AliasChoices("exchange", "exchange_id"))]
 _Type = Annotated[MarketType | None, Field(validation_alias=AliasChoices("market_type", "type"))]
@@ -69,6 +71,23 @@ class CcxtConfig(SourceConfig):
         given = {"timeout": int(self.timeout * 1000)} | self.config
         return dict(plain(given | {name: value for name, value in own.items() if value is not None}))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_sandbox(cls, data: Any) -> Any:
+        """What ccxt takes for ``sandbox`` in its config too, as our option: it is other data, and the catalog must know."""
+        config = data.get("config") if isinstance(data, Mapping) else None
+        if not isinstance(config, Mapping):
+            return data
+        options = config.get("options")
+        told = [part for part in (config, options) if isinstance(part, Mapping) and any(name in part for name in _SANDBOX)]
+        if not told:
+            return data
+        config = {name: value for name, value in config.items() if name not in _SANDBOX}
+        if isinstance(options, Mapping):
+            config["options"] = {name: value for name, value in options.items() if name not in _SANDBOX}
+        meant = any(part.get(name) for part in told for name in _SANDBOX)
+        return {**data, "config": config} | ({"sandbox": True} if meant else {})
+
     @field_validator("exchange")
     @classmethod
     def _known_exchange(cls, value: str) -> str:
@@ -79,6 +98,9 @@ class CcxtConfig(SourceConfig):
     @field_validator("config")
     @classmethod
     def _hidden(cls, value: Mapping[str, Any]) -> dict[str, Any]:
+        for method, own in (value["options"] if isinstance(value.get("options"), Mapping) else {}).items():
+            if isinstance(own, Mapping) and own.get("paginate"):
+                raise ValueError(f"'paginate' of {method!r} can't be given: pages are this source's own business")
         return wrapped(value)
 
     @field_validator("params")

@@ -242,10 +242,10 @@ def ccxt_object(config: CcxtConfig, secrets: Secrets, make: Callable[[str, dict[
 
         try:
             exchange.set_sandbox_mode(True)
-        except (ccxt.BaseError, TypeError) as error:  # the latter where it knows no addresses of one
+        except (ccxt.BaseError, TypeError):  # the latter where it knows no addresses of one
             raise NotSupported(
-                f"{config.exchange} has no sandbox that ccxt knows: {secrets.hide(str(error))}.",
-                hint="`cracktrader sources ccxt --exchanges` says which exchanges have one.",
+                f"{config.exchange} has no test network that ccxt knows.",
+                hint="Leave out sandbox=True; `cracktrader sources ccxt --exchanges` lists the exchanges that have one.",
             ) from None
     return exchange
 

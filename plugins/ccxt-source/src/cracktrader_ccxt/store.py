@@ -128,7 +128,7 @@ class CCXTStore:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<CCXTStore {self._options['exchange']}{' (sandbox)' if self._options['sandbox'] else ''}>"
+        return f"<CCXTStore {self._options['exchange']}{' (sandbox)' if self.source.config.sandbox else ''}>"
 
     # A store pickles as its options: backtrader hands feeds to the workers of an optimisation.
     def __getstate__(self) -> dict[str, Any]:

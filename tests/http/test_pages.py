@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 import cracktrader as ct
 from cracktrader.errors import MalformedData, NotSupported, PermanentSourceError, TemporarySourceError
+from cracktrader.times import isoformat
 from cracktrader_http.pages import follow, in_turn, latest, windows
 
 BARS = make_bars(48)[np.r_[0:13, 20:41, 44:48]]
@@ -468,3 +470,13 @@ def test_pages_whose_first_number_nobody_said_are_noted(server: Server, load: Lo
     notes = load(url, params={kind: f"{{{kind}}}"}).report.notes
     assert any("first_page=0" in note for note in notes) == (kind == "page")
     assert not load(url, params={kind: f"{{{kind}}}"}, first_page=1).report.notes
+
+
+def test_what_an_api_keeps_no_more_is_not_written_down_as_known(server: Server, load: Load, tmp_path: Path) -> None:
+    hours = int(time.time()) // 3600
+    market = make_bars(30, start=(hours - 30) * HOUR)
+    url = server.on("/x", by_time(market, cap=100))
+    options = {"params": TIMES, "keeps": 20, "catalog": tmp_path}
+    assert len(load(url, **options)) >= 19
+    with pytest.raises(NotSupported, match="keeps the last 20 bars"):
+        load(url, **options, start=isoformat(int(market.time[0])))

@@ -30,6 +30,8 @@ def read_bars(
     """The bars of a request, page by page, oldest first; ``given_up`` ends what waits for its turn."""
     fetch = Fetch(config, transport, request, threading.Event() if given_up is None else given_up)
     try:
+        if request.start is None and (oldest := fetch.oldest) is not None:
+            yield Bars.empty(request.symbol, request.timeframe, provenance={"kept_from": isoformat(oldest)})
         for bars in fetch.by_time() if config.paging == "time" else fetch.by_turn():
             inside = request.contains(bars.time)
             if len(bars := bars if inside.all() else bars[inside]):
@@ -325,15 +327,17 @@ class Fetch:
             )
         return known.get(frame, frame)
 
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest bar opens that an API has which keeps only so many; None for others."""
+        frame, keeps = self._request.timeframe, self._config.keeps
+        return None if keeps is None else int(frame.opening(frame.ordinal(self._transport.clock()) - keeps + 1))
+
     def _refuse_what_is_gone(self) -> None:
-        keeps, request = self._config.keeps, self._request
-        if keeps is None or request.start is None:
-            return
-        frame = request.timeframe
-        oldest = int(frame.opening(frame.ordinal(frame.floor(self._transport.clock())) - keeps + 1))
-        if request.start < oldest:
+        request, frame, oldest = self._request, self._request.timeframe, self.oldest
+        if oldest is not None and request.start is not None and request.start < oldest:
             raise NotSupported(
-                f"The API keeps the last {keeps} bars of a timeframe: of {frame} those from {isoformat(oldest)} on.",
+                f"The API keeps the last {self._config.keeps} bars of a timeframe: of {frame} those from {isoformat(oldest)} on.",
                 hint="Start there or later, or take a longer timeframe. A catalog keeps what was fetched in time.",
                 earliest=isoformat(oldest),
             )

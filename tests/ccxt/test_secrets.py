@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import cracktrader as ct
-from cracktrader.errors import CracktraderError
+from cracktrader.errors import CracktraderError, InvalidOption
 from cracktrader_ccxt.desk import Desk, _key
 from cracktrader_ccxt.hiding import Secrets, plain, wrapped
 from cracktrader_ccxt.simulator import Simulator
@@ -33,6 +33,31 @@ def test_ccxts_credentials_are_secrets_in_a_config(name: str, options: dict[str,
     assert source.config.ccxt_config["headers"] == {"Authorization": SECRET}
     assert SECRET not in _key(source.config)
     source.close()
+
+
+def test_secrets_among_the_parameters_of_requests_are_some_too(load: Callable[..., ct.Bars], exchange: Simulator) -> None:
+    source = ct.source("ccxt", exchange="binance", params={"token": SECRET, "price": "mark"})
+    assert SECRET not in f"{source!r} {source.config!r} {source.config} {json.dumps(dict(source.identity))}"
+    assert dict(source.identity)["params"]["price"] == "mark"
+    other = ct.source("ccxt", exchange="binance", params={"token": SECRET + "2", "price": "mark"})
+    assert dict(source.identity) != dict(other.identity)
+    assert len(load(params={"token": SECRET}, limit=2)) == 2
+    assert exchange.requests.of("*/klines")[-1].query["token"] == SECRET
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("apikey", "apiKey"), ("api_key", "apiKey"), ("Secret", "secret"), ("secretKey", "secret")]
+)
+def test_misspelt_credentials_are_refused_not_ignored(wrong: str, right: str) -> None:
+    with pytest.raises(InvalidOption, match=f"calls it '{right}'") as caught:
+        ct.CCXTStore(exchange="binance", config={wrong: SECRET})
+    assert SECRET not in f"{caught.value!r} {caught.value}"
+
+
+def test_a_config_that_is_a_text_is_refused_without_repeating_it() -> None:
+    with pytest.raises(InvalidOption, match="config") as caught:
+        ct.CCXTStore(exchange="binance", config=f"apiKey={SECRET}")  # type: ignore[arg-type]
+    assert SECRET not in f"{caught.value!r} {caught.value}"
 
 
 def test_what_is_wrapped_comes_back_as_it_was() -> None:

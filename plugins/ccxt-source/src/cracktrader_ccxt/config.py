@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -17,6 +18,11 @@ MarketType = Literal["spot", "margin", "swap", "future", "option"]
 _NOT_PARAMS: Final = ("paginate", "since", "limit", "until")
 #: What ccxt calls its test networks in a config.
 _SANDBOX: Final = ("sandbox", "testnet")
+#: What ccxt calls credentials, by what others call them, in small letters and without anything between.
+_CREDENTIALS: Final = {
+    name.lower(): name
+    for name in ("apiKey", "secret", "uid", "accountId", "login", "password", "twofa", "privateKey", "walletAddress", "token")
+} | {"key": "apiKey", "secretkey": "secret", "apisecret": "secret", "passphrase": "password", "apipassword": "password"}
 
 _Exchange = Annotated[str, Field(validation_alias=AliasChoices("exchange", "exchange_id"))]
 _Type = Annotated[MarketType | None, Field(validation_alias=AliasChoices("market_type", "type"))]
@@ -88,6 +94,11 @@ class CcxtConfig(SourceConfig):
         meant = any(part.get(name) for part in told for name in _SANDBOX)
         return {**data, "config": config} | ({"sandbox": True} if meant else {})
 
+    @property
+    def ccxt_params(self) -> dict[str, Any]:
+        """``params`` for ccxt, secrets in the open."""
+        return dict(plain(self.params))
+
     @field_validator("exchange")
     @classmethod
     def _known_exchange(cls, value: str) -> str:
@@ -101,6 +112,10 @@ class CcxtConfig(SourceConfig):
         for method, own in (value["options"] if isinstance(value.get("options"), Mapping) else {}).items():
             if isinstance(own, Mapping) and own.get("paginate"):
                 raise ValueError(f"'paginate' of {method!r} can't be given: pages are this source's own business")
+        for name in value:
+            means = _CREDENTIALS.get(re.sub(r"[^a-z]", "", name.lower()), name)
+            if means != name and means not in value:
+                raise ValueError(f"{name!r} is nothing that ccxt reads: it calls it {means!r}")
         return wrapped(value)
 
     @field_validator("params")
@@ -109,4 +124,4 @@ class CcxtConfig(SourceConfig):
         for name in _NOT_PARAMS:
             if name in value:
                 raise ValueError(f"{name!r} can't be given: ranges and pages are this source's own business")
-        return value
+        return wrapped(value)

@@ -44,7 +44,7 @@ class Desk:
     _all_lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, config: CcxtConfig) -> None:
-        self.secrets = Secrets(config.config, config.api_key, config.secret, config.password)
+        self.secrets = Secrets(config.config, config.params, config.api_key, config.secret, config.password)
         self.exchange = _made(config, self.secrets)
         self.markets = Markets(self, config)
         self.clock = Clock(self, config.pace)
@@ -252,7 +252,15 @@ def ccxt_object(config: CcxtConfig, secrets: Secrets, make: Callable[[str, dict[
 
 def _key(config: CcxtConfig) -> str:
     """What desks are told apart by: a digest, so that no secret is written down."""
-    told = [config.exchange, config.sandbox, config.market_type, config.markets_ttl, config.pace, config.ccxt_config]
+    told = [
+        config.exchange,
+        config.sandbox,
+        config.market_type,
+        config.markets_ttl,
+        config.pace,
+        config.ccxt_config,
+        config.ccxt_params,
+    ]
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=repr).encode()).hexdigest()
 
 

@@ -131,6 +131,8 @@ class Fetch(Load):
         answers: Answers = "window" if self._facts.depth else self._facts.answers
         self._pager = Pager(self._page, self._frame, answers, size, self._too_late, heard=self._facts.depth is not None)
         self._notes: list[str] = []
+        if request.start is None and self._facts.depth is not None:  # there may have been earlier ones
+            self._provenance["kept_from"] = isoformat(self._oldest_kept(self._facts.depth))
 
     def _chunks(self) -> Iterator[Bars]:
         return map(self._bars, self._columns(self._end))
@@ -140,7 +142,8 @@ class Fetch(Load):
     def _columns(self, end: int) -> Iterator[Columns]:
         request = self._request
         if request.start is None and request.limit is not None:
-            yield from latest(self._range, self._frame, end, request.limit, self._beginning)
+            found = latest(self._range, self._frame, end, request.limit, self._beginning)
+            yield from found if self._facts.depth is None else self._enough(list(found), request.limit, self._facts.depth)
             return
         start = self._beginning() if request.start is None else self._not_before_what_is_kept(request.start, end)
         if request.limit is not None:
@@ -211,11 +214,23 @@ class Fetch(Load):
             raise self._gone(oldest, f"{self._desk.name} keeps the last {depth:,} candles of a timeframe")
         return start
 
+    def _enough(self, found: list[Columns], limit: int, depth: int) -> list[Columns]:
+        """The last ``limit`` rows as they were found; raises where there are fewer because the exchange forgot the others."""
+        oldest = self._oldest_kept(depth)
+        first = int(found[0][0][0]) if found else self._end
+        if sum(len(columns[0]) for columns in found) < limit:
+            before = int(self._frame.opening(self._frame.ordinal(oldest) - self._pager.size))
+            if first <= oldest or len(self._page(max(0, before), oldest)):
+                raise self._gone(oldest, f"{self._desk.name} keeps the last {depth:,} candles of a timeframe")
+        return found
+
     def _gone(self, oldest: int, why: str) -> NotSupported:
-        trades = self._desk.exchange.has.get("fetchTrades")
+        request, trades = self._request, self._desk.exchange.has.get("fetchTrades")
+        wanted = f"bars from {'the first one' if request.start is None else isoformat(request.start)} on"
+        if request.start is None and request.limit is not None:
+            wanted = f"the last {request.limit:,} bars before {isoformat(self._end)}"
         return NotSupported(
-            f"{why}: of {self._request.symbol} {self._frame} those from {isoformat(oldest)} on, and bars from"
-            f" {'the first one' if self._request.start is None else isoformat(self._request.start)} on were asked for.",
+            f"{why}: of {request.symbol} {self._frame} those from {isoformat(oldest)} on, and {wanted} were asked for.",
             hint="Start there or later, or take a longer timeframe. A catalog keeps what was fetched in time."
             + (" Where the exchange has all trades, from_trades=True makes the bars of them." if trades else ""),
             earliest=isoformat(oldest),
@@ -287,7 +302,7 @@ class Fetch(Load):
             raise self._gone(first, f"{self._desk.name} gave its latest candles, whatever it was asked for")
 
     def _of(self, frame: Timeframe, spelled: str) -> Candles:
-        return Candles(self._desk, self._market, frame, spelled, self._facts.raw, self._config.params)
+        return Candles(self._desk, self._market, frame, spelled, self._facts.raw, self._config.ccxt_params)
 
     def _spelling(self) -> str:
         if self._frame not in self._known:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
 from pydantic import SecretStr
 
-__all__ = ["Secrets", "plain", "wrapped"]
+__all__ = ["Secrets", "plain", "told_of", "wrapped"]
 
 _HIDDEN: Final = "***"
 #: What ccxt calls its credentials, and what others call theirs.
@@ -43,6 +44,21 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: plain(inner) for name, inner in value.items()}
     return [plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def told_of(value: Any) -> str:
+    """A value as text; where there is a secret in what :func:`wrapped` wrapped, a digest too short to guess it by."""
+    if not any(_secrets_of(value)):
+        return str(value)
+    return f"#{blake2b(repr(plain(value)).encode(), digest_size=2).hexdigest()}"
+
+
+def _secrets_of(value: Any) -> Iterator[bool]:
+    if isinstance(value, SecretStr):
+        yield True
+    elif isinstance(value, (Mapping, list, tuple)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _secrets_of(inner)
 
 
 class Secrets:

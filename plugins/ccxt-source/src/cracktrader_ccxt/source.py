@@ -156,11 +156,13 @@ class CcxtSource(DataSource):
 
     def identity(self) -> Mapping[str, Any]:
         """Which data it is: the exchange, the market's type, and where the data comes from if not from the exchange itself."""
+        from cracktrader_ccxt.hiding import told_of
+
         config = self.config
         told: dict[str, Any] = {"exchange": config.exchange}
         told |= {name: True for name in ("sandbox", "from_trades") if getattr(config, name)}
         told |= {"market_type": config.market_type} if config.market_type else {}
-        told |= {"params": {name: str(value) for name, value in config.params.items()}} if config.params else {}
+        told |= {"params": {name: told_of(value) for name, value in config.params.items()}} if config.params else {}
         if config.venue is not None:
             told["venue"] = config.venue
         elif elsewhere := {name: config.config[name] for name in ("urls", "hostname") if name in config.config}:

@@ -56,7 +56,12 @@ class CCXTStore:
             )  # fmt: skip
         self.streaming = streaming
         self.catalog = take_catalog(options, options.pop("catalog", None))
-        self._options = {"exchange": name, "sandbox": sandbox, "config": dict(config or {}), **options}
+        self._options = {
+            "exchange": name,
+            "sandbox": sandbox,
+            "config": dict(config) if isinstance(config, Mapping) else config or {},
+            **options,
+        }
         self._forget()
         self._sources[None] = ct.source("ccxt", **self._options)  # a wrong option is told where the user wrote it
 
@@ -209,11 +214,14 @@ class CCXTDataFeed(CustomDataFeed, metaclass=MetaCCXTDataFeed):
             start = _moment(p.fromdate) - (_DAY if limit is None else _DAY * 0)
         if end is None and p.todate is not None:
             end = _moment(p.todate) + _DAY
-        if start is None and limit is None:
-            limit = _USUAL_BARS
-        return p.store.load(  # type: ignore[no-any-return]
-            symbol=self.symbol, start=start, end=end, limit=limit, batch_size=p.batch_size, **options
-        )
+        usual = start is None and limit is None
+        wanted = {"symbol": self.symbol, "end": end, "batch_size": p.batch_size, **options}
+        try:
+            return p.store.load(start=start, limit=_USUAL_BARS if usual else limit, **wanted)  # type: ignore[no-any-return]
+        except NotSupported as error:  # so many were not asked for: what the exchange keeps will do
+            if not usual or "earliest" not in error.context:
+                raise
+            return p.store.load(start=error.context["earliest"], **wanted)  # type: ignore[no-any-return]
 
 
 def _live_feed(
@@ -238,12 +246,20 @@ def _live_feed(
     if end is None and options.get("todate") is not None:
         end = _moment(options["todate"]) + _DAY
     options = {name: value for name, value in options.items() if value is not None}
-    limit = (historical_limit or _USUAL_BARS) if historical else 0
+    limit = (historical_limit or _usual_bars(store, options.get("compression", 1))) if historical else 0
     return ct.feed(
         store.source_with(batch_size), live=True, symbol=_one_of("symbol", symbol, "dataname", dataname),
         timeframe=_one_of("timeframe", timeframe, "ccxt_timeframe", ccxt_timeframe), start=start, end=end, limit=limit,
         **{"catalog": store.catalog} | options,
     )  # fmt: skip
+
+
+def _usual_bars(store: CCXTStore, compression: int) -> int:
+    """The last 1000 bars, or as many as the exchange keeps."""
+    from cracktrader_ccxt.facts import FACTS, Facts
+
+    depth = FACTS.get(str(store._options["exchange"]), Facts()).depth
+    return _USUAL_BARS if depth is None else min(_USUAL_BARS, max(1, (depth - 1) // compression - 1))
 
 
 def _check_store(store: Any) -> None:

@@ -236,7 +236,7 @@ class TradeFetch(Load):
         exchange, symbol = self._desk.exchange, self._market["symbol"]
 
         def question(_: Any) -> list[Any]:
-            trades = exchange.fetch_trades(symbol, since, limit, {**self._config.params, **params})
+            trades = exchange.fetch_trades(symbol, since, limit, {**self._config.ccxt_params, **params})
             return [trade for trade in trades if trade.get("timestamp") is not None]
 
         told = f"{self._desk.name}, trades of {symbol} {params or ('latest' if since is None else isoformat(since))}"

@@ -23,6 +23,8 @@ __all__ = ["HostBudget", "http_date", "retry_after"]
 
 #: No exchange bans for longer.
 _LONGEST_STOP: Final = 4 * 86_400.0
+#: So long the file of a host that may be asked is not looked at again, in seconds.
+_UNHEARD: Final = 0.05
 #: Turns are this much further apart than the limit asks for: requests don't arrive as evenly as they leave.
 _MARGIN: Final = 1.03
 
@@ -46,6 +48,7 @@ class HostBudget:
         self._name = f"{hashlib.sha256(host.encode()).hexdigest()[:24]}.json"
         self._lock = threading.Lock()
         self._own = _Known()
+        self._look_again = 0.0
 
     @classmethod
     def of(cls, host: str) -> HostBudget:
@@ -68,8 +71,11 @@ class HostBudget:
             known.until = max(known.until, time.time() + seconds)
 
     def stopped(self) -> float:
-        """For how many seconds nobody asks this host any more; 0 where it may be asked."""
+        """For how many seconds nobody asks this host any more; 0 where it may be asked. Others are heard of within 50 ms."""
+        if self._own.until <= time.time() and time.monotonic() < self._look_again:
+            return 0.0
         known = self._merged(_read(_folder() / self._name))
+        self._look_again = time.monotonic() + _UNHEARD
         return max(0.0, known.until - time.time())
 
     def _merged(self, other: _Known) -> _Known:

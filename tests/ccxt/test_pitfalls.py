@@ -58,6 +58,24 @@ def test_01_kraken_keeps_720_candles_and_says_which_and_what_else_to_do() -> Non
             same(venue.load(start=START + first * HOUR, end=START + stop * HOUR), venue.truth(first, stop))
 
 
+def test_01_more_bars_than_kraken_keeps_are_an_error_and_not_fewer_bars() -> None:
+    with Venue("kraken", hours=2000) as venue:
+        for wanted in ({"limit": 720}, {"limit": 10, "end": venue.iso(1285)}, {"limit": 10, "end": venue.iso(5)}):
+            with pytest.raises(NotSupported, match=rf"and the last {wanted['limit']} bars before .* were asked for") as caught:
+                venue.load(**wanted)
+            assert caught.value.context["earliest"] == venue.iso(1281)
+        bars = venue.load(limit=719)
+        same(bars, venue.truth(1281, 2000))
+        assert bars.provenance["kept_from"] == venue.load().provenance["kept_from"] == venue.iso(1281)
+        assert "kept_from" not in venue.load(start=venue.iso(1990)).provenance
+        with ct.CCXTStore(exchange="kraken", config=venue.config(), cache_enabled=False) as store:
+            same(ct.CCXTDataFeed(store=store, symbol="BTC/USDT", timeframe="1h").bars, venue.truth(1281, 2000))
+            with pytest.raises(NotSupported):
+                ct.CCXTDataFeed(store=store, symbol="BTC/USDT", timeframe="1h", historical_limit=1000).bars  # noqa: B018
+    with Venue("kraken", hours=500) as venue:
+        same(venue.load(limit=1000), venue.truth(0, 500))
+
+
 def test_01_an_exchange_that_is_not_known_to_ignore_since_is_found_out() -> None:
     with Venue("whitebit", hours=3000, ignores_since=500) as venue:
         with pytest.raises(NotSupported, match="gave its latest") as caught:

@@ -86,7 +86,15 @@ def test_01_an_exchange_that_is_not_known_to_ignore_since_is_found_out() -> None
         same(venue.load(start=START + 2600 * HOUR, end=START + 2700 * HOUR), venue.truth(2600, 2700))
 
 
-@pytest.mark.parametrize("hours", [300, 3000])
+@pytest.mark.parametrize(("hours", "kept"), [(480, 50), (240, 10), (52, 50)])
+def test_01_it_is_found_out_of_a_market_that_is_younger_than_a_month_too(hours: int, kept: int) -> None:
+    with Venue("whitebit", hours=hours, ignores_since=kept) as venue:
+        for wanted in ({"start": START, "end": START + hours * HOUR}, {"start": START, "limit": 20}):
+            with pytest.raises(NotSupported, match="gave its latest"):
+                venue.load(**wanted)
+
+
+@pytest.mark.parametrize("hours", [3, 30, 300, 3000])
 def test_01_a_market_that_is_younger_than_the_range_is_no_fault(hours: int) -> None:
     with Venue("whitebit", hours=hours) as venue:
         same(venue.load(start=START - 5000 * HOUR), venue.truth(0, hours))

@@ -289,11 +289,16 @@ class Fetch(Load):
         if not longer:
             self._notes.append(f"The answer begins at {isoformat(first)}; whether there were earlier bars is not known.")
             return
-        guide = max((one for one in longer if one.shortest <= reach), key=lambda one: one.shortest, default=longer[0])
-        before = int(guide.opening(guide.ordinal(first) - self._pager.size))
-        traded = self._page(max(before, _EARLIEST), int(guide.floor(first)), candles=self._of(guide, self._known[guide]))
-        openings = traded.columns[0][guide.floor(traded.columns[0]) == traded.columns[0]]
-        if not len(openings):
+        guides = [one for one in longer if one.shortest <= reach] or longer[:1]
+        for guide in reversed(guides):  # the shorter, the less of it can lie before the first row unseen
+            candles = self._of(guide, self._known[guide])
+            before = int(guide.opening(guide.ordinal(first) - self._pager.size))
+            traded = self._page(max(before, _EARLIEST), int(guide.floor(first)), candles=candles)
+            openings = traded.columns[0][guide.floor(traded.columns[0]) == traded.columns[0]]
+            if len(openings):
+                break
+        else:
+            self._check_whole(guides[0], first)
             return  # the market is no older
         opened = int(openings[-1])
         closed = int(guide.next(opened))

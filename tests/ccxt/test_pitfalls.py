@@ -300,6 +300,16 @@ def test_09_days_that_open_at_another_hour_are_made_of_hours_instead() -> None:
         assert bars.provenance["resampled_from"] in ("12h", "8h", "6h", "4h", "1h")
 
 
+@pytest.mark.parametrize("name", ["whitebit", "coinbaseexchange"])
+@pytest.mark.parametrize("opens", [1, 16])
+def test_09_a_single_day_that_opens_at_another_hour_is_made_of_hours_too(name: str, opens: int) -> None:
+    with Venue(name, hours=24 * 8, day_opens=opens) as venue:
+        for days in (1, 2):
+            bars = venue.load(timeframe="1d", start=START + 24 * HOUR, end=START + 24 * (days + 1) * HOUR)
+            same(bars, venue.truth(24, 24 * (days + 1)).resample("1d"))
+        same(venue.load(timeframe="1d", limit=1), venue.truth(24 * 7, 24 * 8).resample("1d"))
+
+
 # ── 10: timeframes ───────────────────────────────────────────────────────────────────────────────────
 
 
@@ -322,6 +332,18 @@ def test_10_it_is_made_of_one_that_divides_it_and_says_so(load: Load, exchange: 
 def test_11_rows_are_put_in_order_once_each(load: Load, exchange: Simulator, fault: F.Fault) -> None:
     exchange.faults.add(fault)
     same(load(timeframe="1m", **JANUARY), exchange.truth("BTC/USDT", "1m", *JANUARY.values()))
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+@pytest.mark.parametrize("every", [1, 2])
+def test_11_rows_that_come_twice_push_no_others_out_of_a_page(
+    load: Load, exchange: Simulator, batch_size: int | None, every: int
+) -> None:
+    exchange.faults.add(F.Duplicates(every=every))
+    config = exchange.config("coinbaseexchange", enableRateLimit=False)
+    bars = load(exchange="coinbaseexchange", config=config, batch_size=batch_size, timeframe="15m", start="2024-05-30",
+                end="2024-05-31")  # fmt: skip
+    same(bars, exchange.truth("BTC/USDT", "15m", "2024-05-30", "2024-05-31"))
 
 
 def test_11_of_two_rows_of_one_time_the_later_one_counts() -> None:

@@ -248,24 +248,29 @@ class Fetch(Load):
             since = max(0, int(frame.previous(since)))
             count += 1
         earliest = int(frame.previous(since)) if since and self._facts.answers == "unknown" else since
-        first = last = 0
-        for _ in range(_MISPLACED):
+        asked, most = limit or count, max(count, (self._facts.limit or {})[self._kind])
+        first = last = wrong = 0
+        while wrong < _MISPLACED:
             self._check_deadline()
-            columns = candles.ask(since, limit or count, self._patience(), lambda: self._told(frame, start, end))
-            page = page_of(self._on_grid(columns, frame), start, end)
+            columns = candles.ask(since, asked, self._patience(), lambda: self._told(frame, start, end))
+            page = page_of(columns, start, end)
+            self._check_grid(page.columns[0] if len(page) else columns[0], frame)
             first, last = page.first or 0, page.last or 0
-            if not page.rows or last >= start or first >= earliest:
+            if not page.rows or last >= start or (first >= earliest and page.rows < asked):
                 return page
+            if page.rows >= asked and asked < most:  # cut by ccxt, or the exchange, before the range began: rows come twice
+                asked = min(most, 2 * asked)
+            else:
+                wrong += 1
         raise TemporarySourceError(
             f"{self._told(frame, start, end)}: what came {_MISPLACED} times is of {isoformat(first)} to"
             f" {isoformat(last)}, which was not asked for.",
             hint="Try again: a cache or a proxy before the exchange may send old answers.",
         )
 
-    def _on_grid(self, columns: Columns, frame: Timeframe) -> Columns:
-        """The rows as they are; raises where all of them open elsewhere than the bars of this timeframe do."""
-        times = columns[0]
-        if len(times) > 1 and frame == self._frame and not (frame.floor(times) == times).any():
+    def _check_grid(self, times: Any, frame: Timeframe) -> None:
+        """Raise where all rows open elsewhere than the bars of this timeframe do."""
+        if len(times) and frame == self._frame and not (frame.floor(times) == times).any():
             self._odd.setdefault(self._desk.name, set()).add(str(frame))
             raise UnsupportedTimeframe(
                 f"The {frame} candles of {self._desk.name} open at other times than {frame} bars do, such as"
@@ -273,7 +278,6 @@ class Fetch(Load):
                 hint="Bars of a shorter timeframe that divides it can be put together on the calendar grid.",
                 timeframe=str(frame),
             )
-        return columns
 
     def _too_late(self, page: Page) -> None:
         """Raise where an exchange that sent only later bars than were asked for has earlier ones, but does not give them.
@@ -304,6 +308,16 @@ class Fetch(Load):
         closed = int(guide.next(opened))
         spans = [(opened, min(closed, opened + reach)), (max(opened, closed - reach), closed)]
         if not any(len(self._page(*span)) for span in dict.fromkeys(spans)):
+            raise self._gone(first, f"{self._desk.name} gave its latest candles, whatever it was asked for")
+
+    def _check_whole(self, guide: Timeframe, first: int) -> None:
+        """Raise where the longer bar that holds the first row opened at another price: something was traded before it."""
+        opened = int(guide.floor(first))
+        if opened == first:
+            return
+        whole = self._page(opened, int(guide.next(opened)), candles=self._of(guide, self._known[guide]))
+        begun = self._page(first, int(self._frame.next(first)))
+        if len(whole) and len(begun) and whole.columns[1][0] != begun.columns[1][0]:
             raise self._gone(first, f"{self._desk.name} gave its latest candles, whatever it was asked for")
 
     def _of(self, frame: Timeframe, spelled: str) -> Candles:

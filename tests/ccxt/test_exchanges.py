@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+from venues import Venue
 
 import ccxt
 import cracktrader as ct
@@ -155,6 +156,17 @@ def test_requests_go_through_the_proxy_of_a_config(exchange: Simulator, options:
     bars = ct.load("ccxt", exchange="binance", config=config, symbol="BTC/USDT", timeframe="1h", limit=10, catalog=False)
     assert len(bars) == 10
     assert {asked.headers["Host"] for asked in exchange.requests} == {"exchange.invalid"}
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_windows_without_candles_on_coin_margined_markets_end_nothing(concurrency: int) -> None:
+    """ccxt says an end for them, so an empty page says nothing of what comes later."""
+    with Venue("binancecoinm", hours=1500, gone=range(100, 1300)) as venue:
+        bars = venue.load(
+            symbol="BTC/USD:BTC", start=venue.iso(-3000), end=venue.iso(1400), batch_size=500, concurrency=concurrency
+        )
+        assert (bars.time == venue.truth(0, 1400).time).all()
+        assert len(bars) == 200
 
 
 def test_mark_prices_are_another_series(options: dict[str, Any]) -> None:

@@ -166,6 +166,22 @@ class Venue:
             return {"error": [], "result": {"XBTUSDT": pair}}
         return {"error": [], "result": {}}
 
+    def _binancecoinm(self, path: str, said: dict[str, str]) -> Any:
+        """The first ``limit`` candles between ``startTime`` and ``endTime``, of one coin-margined swap."""
+        if path.endswith("klines"):
+            start, end = int(said.get("startTime", 0)), int(said.get("endTime", self.now))
+            rows = [row for row in self._rows(said["interval"]) if start <= row[0] <= end][: int(said["limit"])]
+            return [[row[0], *map(str, row[1:5]), "0", row[0] + HOUR - 1, str(row[5]), 1, "0", "0", "0"] for row in rows]
+        if path.endswith("time"):
+            return {"serverTime": self.now}
+        if path.endswith("exchangeInfo"):
+            swap = {"symbol": "BTCUSD_PERP", "pair": "BTCUSD", "contractType": "PERPETUAL", "deliveryDate": 4133404800000,
+                    "onboardDate": START, "contractStatus": "TRADING", "contractSize": 100, "marginAsset": "BTC",
+                    "baseAsset": "BTC", "quoteAsset": "USD", "pricePrecision": 1, "quantityPrecision": 0,
+                    "baseAssetPrecision": 8, "quotePrecision": 8, "filters": [], "orderTypes": [], "timeInForce": []}  # fmt: skip
+            return {"timezone": "UTC", "serverTime": self.now, "rateLimits": [], "symbols": [swap]}
+        return []
+
     def _coinbaseexchange(self, path: str, said: dict[str, str]) -> Any:
         """Both ends inclusive, newest first, at most 300; nothing where there is nothing."""
         if path.endswith("/time"):

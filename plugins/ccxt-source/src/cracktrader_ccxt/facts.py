@@ -49,6 +49,8 @@ class Facts:
     trades_early: int = 1
     #: The shape of its candles as they come over the wire, where it is known; see :mod:`cracktrader_ccxt.candles`.
     raw: str = ""
+    #: Kinds of markets that answer as ``window`` does, because ccxt says an end for them.
+    bounded: tuple[str, ...] = ()
 
     def volume_unit(self, kind: str) -> str:
         """What ``volume`` counts on markets of a kind, in words."""
@@ -59,6 +61,7 @@ _BASE: Final = {"spot": "base", "linear": "base", "inverse": "base"}
 _BINANCE: Final = Facts(
     "first", {"spot": 1000, "linear": 1000, "inverse": 1000, "option": 1000}, early=0, volume=_BASE, raw="klines",
     trades="id", trades_from="fromId", trades_limit=1000, trades_span=3_600_000, trades_early=0,
+    bounded=("inverse",),
 )  # fmt: skip
 
 #: By ccxt's names. What is not listed is ``Facts()``.
@@ -94,7 +97,7 @@ def facts_of(exchange: Any, kind: str) -> Facts:
     """
     known = FACTS.get(exchange.id, Facts())
     limit = (known.limit or {}).get(kind) or _ccxts_limit(exchange.features, kind) or 100
-    return replace(known, limit={kind: limit})
+    return replace(known, limit={kind: limit}, answers="window" if kind in known.bounded else known.answers)
 
 
 def _ccxts_limit(features: Any, kind: str) -> int | None:

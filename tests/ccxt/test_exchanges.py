@@ -13,7 +13,7 @@ from venues import Venue
 
 import ccxt
 import cracktrader as ct
-from cracktrader.errors import InvalidOption, NotSupported
+from cracktrader.errors import InvalidOption, NotSupported, TemporarySourceError
 from cracktrader_ccxt.candles import columns_of, parse_klines
 from cracktrader_ccxt.facts import FACTS, facts_of
 from cracktrader_ccxt.listing import exchange_ids
@@ -167,6 +167,13 @@ def test_windows_without_candles_on_coin_margined_markets_end_nothing(concurrenc
         )
         assert (bars.time == venue.truth(0, 1400).time).all()
         assert len(bars) == 200
+
+
+def test_a_server_that_is_down_is_named(exchange: Simulator, options: dict[str, Any]) -> None:
+    exchange.go_down()
+    with pytest.raises(TemporarySourceError, match=r"127\.0\.0\.1:\d+ refuses connections \(tried 2 times") as caught:
+        ct.load("ccxt", **options, symbol="BTC/USDT", timeframe="1h", limit=5, retries=1, catalog=False)
+    assert caught.value.hint == "Is it running, and is `urls` in `config` right?"
 
 
 def test_mark_prices_are_another_series(options: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ locked out (451) as well as for a broken cable.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -70,6 +71,7 @@ _RULES: Final[tuple[tuple[tuple[int, ...], tuple[str, ...], Act, str], ...]] = (
 #: How long a host is left alone that doesn't say for how long, by status.
 _STOPS: Final = {418: 120.0}
 _STOP: Final = 10.0
+_HOST: Final = re.compile(r"://(?:[^/@\s]*@)?([^/?#\s]+)")
 
 
 def judge(error: BaseException, answer: Answer) -> Failure:
@@ -78,6 +80,8 @@ def judge(error: BaseException, answer: Answer) -> Failure:
 
     status = answer.status
     said = f"{type(error).__name__}{f', status {status}' if status else ''}: {_short(str(error))}"
+    if not status and "refused" in str(error.__cause__ or error.__context__ or error) and (host := _HOST.search(str(error))):
+        return Failure(Act.AGAIN, f"{host[1]} refuses connections", "Is it running, and is `urls` in `config` right?")
     wait = retry_after(answer.headers.get("retry-after"))
     for statuses, names, act, hint in _RULES:
         classes = tuple(getattr(ccxt, name) for name in names if hasattr(ccxt, name))

@@ -74,9 +74,10 @@ class HostBudget:
         """For how many seconds nobody asks this host any more; 0 where it may be asked. Others are heard of within 50 ms."""
         if self._own.until <= time.time() and time.monotonic() < self._look_again:
             return 0.0
-        known = self._merged(_read(_folder() / self._name))
-        self._look_again = time.monotonic() + _UNHEARD
-        return max(0.0, known.until - time.time())
+        left = max(0.0, self._merged(_read(_folder() / self._name)).until - time.time())
+        if not left:
+            self._look_again = time.monotonic() + _UNHEARD
+        return left
 
     def _merged(self, other: _Known) -> _Known:
         """What this process and the machine know, by the clock as it stands now."""

@@ -151,7 +151,7 @@ def soak(session: nox.Session) -> None:
     session.install(*editable(), *group("test"))
     session.run("python", "tests/live/soak.py", *session.posargs)
     session.run("pytest", "-q", "tests/live/test_faults.py", env={"CRACKTRADER_SOAK_SEEDS": "40"})
-    session.run("python", "tests/ccxt/soak.py")  # real ccxt.pro; it has options of its own
+    session.run("python", "tests/ccxt/long_soak.py")  # real ccxt.pro; it has options of its own
 
 
 @nox.session

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-_SPEC = importlib.util.spec_from_file_location("ccxt_soak", Path(__file__).with_name("soak.py"))
+_SPEC = importlib.util.spec_from_file_location("ccxt_soak", Path(__file__).with_name("long_soak.py"))
 assert _SPEC is not None
 soak = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(soak)  # type: ignore[union-attr]  # tests/live has one of this name, too
+_SPEC.loader.exec_module(soak)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

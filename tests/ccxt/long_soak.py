@@ -1,4 +1,4 @@
-"""Real ccxt.pro through hours of random faults: ``python tests/ccxt/soak.py [--seeds N] [--hours H] [--speed S]``.
+"""Real ccxt.pro through hours of random faults: ``python tests/ccxt/long_soak.py [--seeds N] [--hours H] [--speed S]``.
 
 The exchange on loopback runs fast; connections, streams and answers break as a seed says. Every series that comes out is compared
 with what the exchange has. The exit status is 1 where one differs.
